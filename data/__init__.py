@@ -1,1 +1,56 @@
-"""."""
+"""Interaction logs: reading, splitting, batching, features, and where to find public ones."""
+
+from __future__ import annotations
+
+from pyrorec.data.batches import epoch_batches
+from pyrorec.data.build import Rules, build_interactions, default_missing
+from pyrorec.data.catalogue import DataSet, catalogue
+from pyrorec.data.duplicates import Duplicates, Last, Sum, Trials, choose_rule
+from pyrorec.data.entries import Entries
+from pyrorec.data.errors import InputError
+from pyrorec.data.features import FeatureEncoder, FeatureMatrix, encode_features
+from pyrorec.data.interactions import Entry, Interactions
+from pyrorec.data.kind import Kind
+from pyrorec.data.missing import Missing, Unobserved, Weighted, Zero
+from pyrorec.data.readers import Columns, read_features, read_interactions
+from pyrorec.data.splits import (
+    hold_out,
+    split_by_exposure,
+    split_by_time,
+    split_leave_last_out,
+    split_random,
+)
+
+__all__ = [
+    "Columns",
+    "DataSet",
+    "Duplicates",
+    "Entries",
+    "Entry",
+    "FeatureEncoder",
+    "FeatureMatrix",
+    "InputError",
+    "Interactions",
+    "Kind",
+    "Last",
+    "Missing",
+    "Rules",
+    "Sum",
+    "Trials",
+    "Unobserved",
+    "Weighted",
+    "Zero",
+    "build_interactions",
+    "catalogue",
+    "choose_rule",
+    "default_missing",
+    "encode_features",
+    "epoch_batches",
+    "hold_out",
+    "read_features",
+    "read_interactions",
+    "split_by_exposure",
+    "split_by_time",
+    "split_leave_last_out",
+    "split_random",
+]

@@ -1,0 +1,128 @@
+"""Amortised guides of the bilateral model."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from pyrorec.guides.encoder import RowEncoder
+from pyrorec.guides.inputs import RowInput
+from pyrorec.guides.posterior import SidePosterior
+from pyrorec.models.affinities import log_mean_exp_factors
+from pyrorec.models.bilateral import Batch, Bilateral
+from pyrorec.models.distributions import Scale
+from pyrorec.models.rows import SparseRows
+from pyrorec.models.rows.decode import with_offsets
+from pyrorec.models.rows.frailty import FrailtyRows
+from pyrorec.models.side import Side
+
+CHUNK_CELLS = 4_000_000
+"""Dense cells decoded at once when a whole side is refreshed."""
+
+
+class BilateralGuide(PyroModule):
+    """q(user_factors | user's row) q(item_factors | item's row), and q of the effects.
+
+    In a batch the active side's posterior comes from its encoder, with gradient; the passive side's is the
+    one kept at the last `refresh`, sampled anew at every step (maths 6.2). Integrated effects have their
+    conjugate posterior, computed at `refresh`.
+    """
+
+    def __init__(self, model: Bilateral, rows: dict[str, SparseRows], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder = torch.nn.ModuleDict()
+        self.posterior = torch.nn.ModuleDict()
+        for side in (model.user, model.item):
+            inputs = RowInput(rows[side.name], model.spec.family.outcome)
+            sampled = side.effect is not None and not model.integrates(side)
+            self.encoder[side.name] = RowEncoder(
+                rows[side.name], inputs, model.spec.hidden, side.factors, side.scale, sampled, dropout
+            )
+            kept = SidePosterior(side.size, side.factors, side.scale, side.effect.start if side.effect else None)
+            if kept.scale is Scale.RATE:
+                kept.set_effect(starting_frailty(rows[side.name].totals, float(side.effect.start.shape)))  # type: ignore[union-attr]
+            self.posterior[side.name] = kept
+
+    def law(self, q: dist.TorchDistribution) -> dist.TorchDistribution:
+        """The law a site is drawn from."""
+        return q
+
+    def forward(self, batch: Batch, model: Bilateral) -> None:
+        active, passive = model.sides(batch.side)
+        kept: SidePosterior = self.posterior[passive.name]  # type: ignore[assignment]
+        with pyro.plate(f"{passive.name}s", passive.size), poutine.scale(scale=batch.kl_weight):
+            pyro.sample(f"{passive.name}_factors", self.law(kept.factors))
+            if kept.effect is not None:
+                pyro.sample(passive.effect_name, self.law(kept.effect))
+        with pyro.plate(f"{active.name}s", active.size, subsample=batch.ids), poutine.scale(scale=batch.kl_weight):
+            q = self.encoder[active.name](batch.rows)
+            pyro.sample(f"{active.name}_factors", self.law(q.factors))
+            if q.effect is not None:
+                pyro.sample(active.effect_name, self.law(q.effect))
+
+    @torch.no_grad()
+    def refresh(self, model: Bilateral, side: str, rows: SparseRows) -> None:
+        """Recomputes the kept posterior of a whole side, its centre, and the law of its effects.
+
+        The centre is the mean of all rows' posterior means (maths 7.2), without gradient.
+        """
+        active, passive = model.sides(side)
+        was_training, _ = self.training, self.eval()
+        step = max(1, CHUNK_CELLS // max(1, passive.size))
+        chunks = torch.arange(active.size, device=rows.start.device).split(step)
+        for ids in chunks:
+            self._keep_factors(active, rows.take(ids), ids)
+        if active.centred:
+            active.centre.copy_(self._kept(side).mean.mean(0))
+        if model.integrates(active):
+            for ids in chunks:
+                self._kept(side).set_effect(self.frailty_posterior(model, active, rows.take(ids), ids), ids)
+        self.train(was_training)
+
+    def _kept(self, side: str) -> SidePosterior:
+        return self.posterior[side]  # type: ignore[return-value]
+
+    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor) -> None:
+        q, kept = self.encoder[side.name](rows), self._kept(side.name)
+        kept.mean[ids] = q.factors.base_dist.loc
+        kept.sd[ids] = q.factors.base_dist.scale
+        if q.effect is not None:
+            kept.set_effect(q.effect, ids)
+
+    def frailty_posterior(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> dist.Gamma:
+        """q(z) of some rows given the kept factors: Gamma with E exp(a) in place of exp(E a), E z of the others."""
+        _, passive = model.sides(side.name)
+        mine, other = self._kept(side.name), self._kept(passive.name)
+        left, right = log_mean_exp_factors(
+            mine.mean[ids] - side.centre, mine.sd[ids], other.mean - passive.centre, other.sd
+        )
+        column = model.level.intercept.expand(passive.size)
+        if other.effect is not None:
+            column = column + other.effect.mean.log()
+        law = model.make_rows(side, *with_offsets(left, right, None, column))
+        assert isinstance(law, FrailtyRows)
+        return law.frailty_posterior(rows)
+
+
+class DeltaGuide(BilateralGuide):
+    """Point masses at the encoders' means: maximum a posteriori of the same model.
+
+    Integrated effects are drawn at their posterior mean. The kept sds are zero: a point has no uncertainty.
+    """
+
+    def law(self, q: dist.TorchDistribution) -> dist.TorchDistribution:
+        return dist.Delta(q.mean, event_dim=len(q.event_shape))
+
+    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor) -> None:
+        super()._keep_factors(side, rows, ids)
+        self._kept(side.name).sd[ids] = 0.0
+
+
+def starting_frailty(totals: Tensor, shape: float) -> dist.Gamma:
+    """Before the first refresh: Gamma with the row's share of the total as its mean."""
+    average = totals.mean().clamp_min(1e-6)
+    return dist.Gamma(shape + totals, shape + average.expand_as(totals))

@@ -1,0 +1,139 @@
+"""Interventions: questions asked of a posterior about popularity."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyro.distributions as dist
+import torch
+
+from pyrorec.data import InputError
+from pyrorec.inference.posterior import Posterior
+
+
+@dataclass(frozen=True)
+class PopularityLaw:
+    """The law of popularity that an intervention puts in place of the item's own.
+
+    `law` has batch shape () or (items,), None where the model holds no popularity. `uncertain` says that its
+    spread is our ignorance of a fixed quantity (and so belongs in an interval), not a population averaged over.
+    """
+
+    law: dist.TorchDistribution | None
+    uncertain: bool
+
+
+class Intervention(ABC):
+    """What becomes of popularity when we ask for a score (maths 1.4)."""
+
+    @abstractmethod
+    def popularity(self, posterior: Posterior) -> PopularityLaw:
+        """The law of every item's popularity under this intervention."""
+
+
+@dataclass(frozen=True)
+class Observe(Intervention):
+    """Leave popularity as it is: each item's own q(z_i). What the next logged event will look like."""
+
+    def popularity(self, posterior: Posterior) -> PopularityLaw:
+        return PopularityLaw(posterior.popularity, uncertain=True)
+
+
+@dataclass(frozen=True)
+class Deconfound(Intervention):
+    """Back-door adjustment, P(y | do(u, i)): integrate popularity over the one population law p(z)."""
+
+    def popularity(self, posterior: Posterior) -> PopularityLaw:
+        return PopularityLaw(needs_popularity(posterior, "Deconfound").population, uncertain=False)
+
+
+@dataclass(frozen=True, eq=False)
+class SetPopularity(Intervention):
+    """Put a value, or one value per item, in place of popularity (PDA's adjusting).
+
+    `value` is on the model's own scale (rate z > 0 with mean one, or standardised log zeta): a number, a
+    mapping or Series from item id to number (items left out keep `otherwise`), or an array in the order of
+    the run's items. Raises InputError for a rate that is not above zero or for an item the run does not know.
+    """
+
+    value: float | Mapping[Any, float] | pd.Series | np.ndarray
+    otherwise: float | None = None
+
+    def popularity(self, posterior: Posterior) -> PopularityLaw:
+        needs_popularity(posterior, "SetPopularity")
+        value = torch.as_tensor(self._values(posterior), dtype=posterior.intercept.dtype)
+        if not bool(torch.isfinite(value).all()):
+            raise InputError("SetPopularity needs finite values; a missing or infinite one was given.")
+        if isinstance(posterior.popularity, dist.Gamma) and bool((value <= 0).any()):
+            raise InputError("SetPopularity needs rates above zero; this model's popularity is a rate with mean one.")
+        return PopularityLaw(dist.Delta(value.to(posterior.intercept.device)), uncertain=False)
+
+    def _values(self, posterior: Posterior) -> np.ndarray | float:
+        if isinstance(self.value, int | float):
+            return float(self.value)
+        if isinstance(self.value, np.ndarray):
+            if self.value.shape != (len(posterior.items),):
+                raise InputError(
+                    f"SetPopularity was given {self.value.shape} values for {len(posterior.items)} items; "
+                    "give one per item in the run's order, or a mapping from item id."
+                )
+            return self.value
+        given = pd.Series(dict(self.value))
+        unknown = given.index.difference(posterior.items)
+        if len(unknown):
+            raise InputError(f"SetPopularity names item {unknown[0]!r}, which the run does not know.")
+        neutral = 1.0 if isinstance(posterior.popularity, dist.Gamma) else 0.0
+        filled = given.reindex(posterior.items).fillna(neutral if self.otherwise is None else self.otherwise)
+        return filled.to_numpy(dtype=float)
+
+
+@dataclass(frozen=True)
+class Temper(Intervention):
+    """Let popularity count with a power: z^weight, or weight x zeta on the log scale.
+
+    1 is Observe; 0 ranks as Deconfound. Popularity is partly quality: the weight is tuned on validation data
+    and is not a causal quantity. z^weight of a Gamma is replaced by the Gamma of its first two moments.
+    """
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.weight) and self.weight >= 0):
+            raise InputError(f"Temper needs a weight of zero or more, not {self.weight}.")
+
+    def popularity(self, posterior: Posterior) -> PopularityLaw:
+        law = needs_popularity(posterior, "Temper").popularity
+        return PopularityLaw(power(law, self.weight), uncertain=True)
+
+
+def power(law: dist.TorchDistribution | None, weight: float) -> dist.TorchDistribution:
+    """The law of z^weight (Gamma, by two moments; Delta, exactly) or of weight x zeta (Normal, exactly)."""
+    if isinstance(law, dist.Normal):
+        return dist.Normal(weight * law.mean, (weight * law.stddev).clamp_min(1e-9))
+    if isinstance(law, dist.Delta):
+        return dist.Delta(law.v**weight)
+    assert isinstance(law, dist.Gamma)
+    a = law.concentration.double()
+    log_first = torch.lgamma(a + weight) - torch.lgamma(a)
+    log_second = torch.lgamma(a + 2 * weight) - torch.lgamma(a)
+    squared_cv = torch.expm1(log_second - 2 * log_first).clamp_min(1e-9)
+    shape = 1 / squared_cv
+    mean = torch.exp(log_first - weight * law.rate.double().log())
+    dtype = law.concentration.dtype
+    return dist.Gamma(shape.to(dtype), (shape / mean).to(dtype))
+
+
+def needs_popularity(posterior: Posterior, question: str) -> Posterior:
+    """The posterior, if it holds popularity; InputError otherwise."""
+    if posterior.popularity is None:
+        raise InputError(
+            f"{question} needs a model with popularity, and predictor plain has none: fit with predictor "
+            "log-additive or additive, or ask with Observe."
+        )
+    return posterior
+

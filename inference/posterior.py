@@ -1,0 +1,169 @@
+"""The posterior of a fitted bilateral model: named moments and draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrorec.guides import BilateralGuide
+from pyrorec.guides.posterior import SidePosterior
+from pyrorec.models.affinities import dot_mean, dot_variance
+from pyrorec.models.bilateral import Bilateral
+from pyrorec.models.families import Family
+from pyrorec.models.predictors import Predictor
+from pyrorec.models.side import Side
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Laws of one side's effect: of each row given the log (None: no effect), and of the population."""
+
+    law: dist.TorchDistribution | None
+    population: dist.TorchDistribution | None
+    predictor: Predictor
+
+    def offset_moments(self) -> tuple[Tensor, Tensor]:
+        """Location and variance of what the effect adds to the linear predictor, (rows,) each."""
+        assert self.law is not None
+        return self.predictor.offset_moments(self.law)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q of a fitted model, mean-field: users' and items' factors are independent normals.
+
+    `user_mean`, `user_sd` (U, K) and `item_mean`, `item_sd` (I, K) are centred where the model centres, so that
+    affinity is `user_mean @ item_mean.T`. `intercept` is a point estimate, as are the learned fields in
+    `response`, predictors and population laws.
+    """
+
+    users: pd.Index
+    items: pd.Index
+    user_mean: Tensor
+    user_sd: Tensor
+    item_mean: Tensor
+    item_sd: Tensor
+    intercept: Tensor
+    user_effect: Effect
+    item_effect: Effect
+    response: Family
+
+    @property
+    def popularity(self) -> dist.TorchDistribution | None:
+        """q(z_i) of every item, batch shape (items,); None where the model holds no popularity."""
+        return self.item_effect.law
+
+    @property
+    def population(self) -> dist.TorchDistribution | None:
+        """p(z), the law of an item drawn from the population."""
+        return self.item_effect.population
+
+    @property
+    def activity(self) -> dist.TorchDistribution | None:
+        """q(w_u) of every user, the mirror image of popularity."""
+        return self.user_effect.law
+
+    def linear_moments(self, users: Tensor, items: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Mean and variance of b0 + affinity + activity, popularity left out: (users, items) each (maths 6.4)."""
+        a, s, b, t = self.user_mean[users], self.user_sd[users], self.item_mean[items], self.item_sd[items]
+        mean = self.intercept + dot_mean(a, b)
+        variance = dot_variance(a, s, b, t)
+        if self.activity is None:
+            return mean, variance
+        location, spread = self.user_effect.offset_moments()
+        return mean + location[users, None], variance + spread[users, None]
+
+    def pair_moments(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """As `linear_moments`, for pairs: (pairs,) each."""
+        a, s, b, t = self.user_mean[users], self.user_sd[users], self.item_mean[items], self.item_sd[items]
+        mean = self.intercept + (a * b).sum(-1)
+        variance = ((a * t) ** 2 + (b * s) ** 2 + (s * t) ** 2).sum(-1)
+        if self.activity is None:
+            return mean, variance
+        location, spread = self.user_effect.offset_moments()
+        return mean + location[users], variance + spread[users]
+
+    def draw(self, seed: int) -> Posterior:
+        """One joint draw of every latent, as a posterior without spread."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return replace(
+                self,
+                user_mean=torch.normal(self.user_mean, self.user_sd),
+                item_mean=torch.normal(self.item_mean, self.item_sd),
+                user_sd=torch.zeros_like(self.user_sd),
+                item_sd=torch.zeros_like(self.item_sd),
+                user_effect=drawn(self.user_effect),
+                item_effect=drawn(self.item_effect),
+            )
+
+    def draws(self, n: int, seed: int = 0) -> dict[str, np.ndarray]:
+        """n draws of every latent by name, first axis the draw: user_factors, item_factors, popularity, activity."""
+        laws = {
+            "user_factors": dist.Normal(self.user_mean, self.user_sd.clamp_min(1e-30)),
+            "item_factors": dist.Normal(self.item_mean, self.item_sd.clamp_min(1e-30)),
+            "activity": self.activity,
+            "popularity": self.popularity,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return {name: law.sample((n,)).cpu().numpy() for name, law in laws.items() if law is not None}
+
+    def effects(self, side: str, level: float = 0.9) -> pd.DataFrame:
+        """Mean, sd and equal-tailed interval of popularity ("item") or activity ("user"), indexed by id."""
+        effect, ids = (self.item_effect, self.items) if side == "item" else (self.user_effect, self.users)
+        if effect.law is None:
+            raise ValueError(f"this model has no effect on the {side} side")
+        lower, upper = quantiles(effect.law, (1 - level) / 2), quantiles(effect.law, (1 + level) / 2)
+        columns = {"mean": effect.law.mean, "sd": effect.law.stddev, "lower": lower, "upper": upper}
+        return pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}, index=ids)
+
+
+def drawn(effect: Effect) -> Effect:
+    """The effect fixed at one draw."""
+    if effect.law is None:
+        return effect
+    value = effect.law.sample()
+    return replace(effect, law=dist.Delta(value))
+
+
+def quantiles(law: dist.TorchDistribution, p: float) -> Tensor:
+    """The p-quantile of each law of an effect."""
+    from scipy.special import gammaincinv
+
+    if isinstance(law, dist.Gamma):
+        shape = law.concentration.double().cpu().numpy()
+        return torch.as_tensor(gammaincinv(shape, p)).to(law.rate) / law.rate
+    if isinstance(law, dist.Delta):
+        return law.v
+    return law.icdf(torch.tensor(p, dtype=law.mean.dtype))  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def read_posterior(model: Bilateral, guide: BilateralGuide, users: pd.Index, items: pd.Index) -> Posterior:
+    """The posterior as it stands in the guide after its last refresh."""
+    kept: dict[str, SidePosterior] = {"user": guide.posterior["user"], "item": guide.posterior["item"]}  # type: ignore[dict-item]
+    return Posterior(
+        users=users,
+        items=items,
+        user_mean=(kept["user"].mean - model.user.centre).clone(),
+        user_sd=kept["user"].sd.clone(),
+        item_mean=(kept["item"].mean - model.item.centre).clone(),
+        item_sd=kept["item"].sd.clone(),
+        intercept=model.level.intercept.detach().clone(),
+        user_effect=_effect(model.user, kept["user"]),
+        item_effect=_effect(model.item, kept["item"]),
+        response=model.spec.response if model.spec.response != model.spec.family else model.family.fixed(),
+    )
+
+
+def _effect(side: Side, kept: SidePosterior) -> Effect:
+    population = None
+    if side.effect is not None:
+        population = side.effect.fixed().population()
+    return Effect(kept.effect, population, side.predictor.fixed())

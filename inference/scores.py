@@ -1,0 +1,160 @@
+"""Scores of users and items: a reading of the posterior under an intervention, with its uncertainty."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrorec.data import InputError
+from pyrorec.inference.intervention import Intervention, PopularityLaw
+from pyrorec.inference.posterior import Posterior
+from pyrorec.models.marginals import marginal_mean
+
+NODES = 15
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The linear predictor of some cells without popularity (mean and variance), and popularity's law there.
+
+    `response` is the expected value of one trial as a function of the linear predictor with popularity
+    averaged over its law: increasing, so quantiles pass through it.
+    """
+
+    posterior: Posterior
+    law: PopularityLaw
+    mean: Tensor
+    variance: Tensor
+
+    def response(self, eta: Tensor) -> Tensor:
+        """Expected value of one trial at linear predictor eta, popularity averaged."""
+        return marginal_mean(self.law.law, self.posterior.item_effect.predictor, self.posterior.response, eta)
+
+    def posterior_mean(self) -> Tensor:
+        """E of the response over the posterior of the linear predictor, Gauss-Hermite."""
+        return self._moments(self.response, self.mean, self.variance)[0]
+
+    def sd(self) -> Tensor:
+        """Posterior sd of the response; an uncertain popularity counts, a population averaged over does not."""
+        return self._moments(*self._uncertain())[1]
+
+    def quantile(self, p: float) -> Tensor:
+        """Posterior p-quantile of the response, the linear predictor taken as normal."""
+        f, mean, variance = self._uncertain()
+        return f(mean + float(normal_quantile(p)) * variance.sqrt())
+
+    def _uncertain(self):  # type: ignore[no-untyped-def]
+        """Response, mean and variance with popularity's own uncertainty moved into the linear predictor."""
+        law, predictor = self.law.law, self.posterior.item_effect.predictor
+        if law is None or not self.law.uncertain:
+            return self.response, self.mean, self.variance
+        location, spread = predictor.offset_moments(law)
+        return self.posterior.response.mean, self.mean + location, self.variance + spread
+
+    @staticmethod
+    def _moments(f, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+        sd, weights = variance.sqrt(), weights / weights.sum()
+        first, second = torch.zeros_like(mean), torch.zeros_like(mean)
+        centre = f(mean)
+        for x, w in zip(nodes.tolist(), weights.tolist(), strict=True):
+            apart = f(mean + x * sd) - centre
+            first, second = first + w * apart, second + w * apart**2
+        return centre + first, (second - first**2).clamp_min(0).sqrt()
+
+
+def normal_quantile(p: float) -> Tensor:
+    """Standard normal quantile."""
+    return torch.special.ndtri(torch.tensor(p, dtype=torch.float64))
+
+
+class Reading(ABC):
+    """How a score is read off a posterior (maths 7.3)."""
+
+    def prepare(self, posterior: Posterior) -> Posterior:
+        """The posterior that is read, before any user is scored."""
+        return posterior
+
+    @abstractmethod
+    def score(self, surface: Surface) -> Tensor:
+        """One score per cell, on the scale of the response."""
+
+
+@dataclass(frozen=True)
+class PlugIn(Reading):
+    """The response at the posterior mean of the linear predictor: the default for ranking."""
+
+    def score(self, surface: Surface) -> Tensor:
+        return surface.response(surface.mean)
+
+
+@dataclass(frozen=True)
+class Predictive(Reading):
+    """The posterior mean of the response: the default for probabilities and expected counts.
+
+    Ranking by it promotes items of which little is known where the response is convex (maths 7.3).
+    """
+
+    def score(self, surface: Surface) -> Tensor:
+        return surface.posterior_mean()
+
+
+@dataclass(frozen=True)
+class Quantile(Reading):
+    """A posterior quantile of the response: below .5 cautious, above .5 exploring."""
+
+    p: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.p < 1:
+            raise InputError(f"A quantile lies strictly between 0 and 1, not {self.p}.")
+
+    def score(self, surface: Surface) -> Tensor:
+        return surface.quantile(self.p)
+
+
+@dataclass(frozen=True)
+class Thompson(Reading):
+    """The response at one joint draw of all latents, the same for every user asked with this seed."""
+
+    seed: int = 0
+
+    def prepare(self, posterior: Posterior) -> Posterior:
+        return posterior.draw(self.seed)
+
+    def score(self, surface: Surface) -> Tensor:
+        return surface.response(surface.mean)
+
+
+def surface(
+    posterior: Posterior, intervention: Intervention, users: Tensor, items: Tensor | slice = slice(None)
+) -> Surface:
+    """The surface of every user with every item: (users, items)."""
+    law = _restrict(intervention.popularity(posterior), items)
+    return Surface(posterior, law, *posterior.linear_moments(users, items))
+
+
+def pair_surface(posterior: Posterior, intervention: Intervention, users: Tensor, items: Tensor) -> Surface:
+    """The surface of given pairs: (pairs,)."""
+    law = _restrict(intervention.popularity(posterior), items)
+    return Surface(posterior, law, *posterior.pair_moments(users, items))
+
+
+def _restrict(law: PopularityLaw, items: Tensor | slice) -> PopularityLaw:
+    """The law of some items' popularity; a population law is the same for all."""
+    import pyro.distributions as dist
+
+    given = law.law
+    if given is None or not given.batch_shape:
+        return law
+    if isinstance(given, dist.Gamma):
+        part: dist.TorchDistribution = dist.Gamma(given.concentration[items], given.rate[items])
+    elif isinstance(given, dist.Normal):
+        part = dist.Normal(given.loc[items], given.scale[items])
+    else:
+        part = dist.Delta(given.v[items])
+    return PopularityLaw(part, law.uncertain)

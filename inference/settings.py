@@ -1,0 +1,80 @@
+"""Hyper-parameters of training and the context of a run: two frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyrorec.inference.objective import Analytic, Objective
+from pyrorec.inference.schedule import ItemsThenUsers, Schedule
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained.
+
+    `objective` is the ELBO (`Analytic()`, `MonteCarlo()`) or `MAP()`; `schedule` says which side is trained when.
+    `batch_size` rows a step; None takes a twentieth of the side, between 64 and 512. `learning_rate` is Adam's,
+    annealed by a cosine to a hundredth over `epochs` unless `anneal` is off. The KL weight rises linearly from 0 to
+    `kl_weight` over `kl_warmup` epochs. `clip_norm` bounds the gradient of the loss per record. `dropout` leaves
+    out that share of a row's cells at the encoder. `validation_fraction` of the train cells is masked and
+    watched every `validate_every` epochs; training keeps the best epoch and stops after `patience` looks
+    without a better one. Zero trains on everything to the last epoch.
+    `checkpoint_every` epochs a checkpoint is written where the context has a folder.
+    """
+
+    objective: Objective = field(default_factory=Analytic)
+    schedule: Schedule = field(default_factory=ItemsThenUsers)
+    epochs: int = 100
+    batch_size: int | None = None
+    learning_rate: float = 5e-3
+    anneal: bool = True
+    kl_weight: float = 1.0
+    kl_warmup: int = 5
+    clip_norm: float = 1.0
+    dropout: float = 0.0
+    validation_fraction: float = 0.1
+    validate_every: int = 5
+    patience: int = 6
+    checkpoint_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "validate_every", "patience", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
+        for name in ("learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above zero, not {getattr(self, name)}")
+        for name in ("dropout", "validation_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        if self.kl_weight < 0 or self.kl_warmup < 0:
+            raise ValueError("kl_weight and kl_warmup must not be negative")
+
+    def rows_per_batch(self, rows: int) -> int:
+        """Batch size on a side of so many rows."""
+        return self.batch_size or min(512, max(64, rows // 20))
+
+    def kl_weight_at(self, epoch: int) -> float:
+        """KL weight in an epoch, counted from zero."""
+        if not self.kl_warmup:
+            return self.kl_weight
+        return self.kl_weight * min(1.0, (epoch + 1) / (self.kl_warmup + 1))
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and how a fit runs: nothing here changes what is fitted, except the seed.
+
+    `threads` for torch; None is one thread up to two million cells and torch's own choice beyond. `folder`
+    receives checkpoints and metrics while training runs; `resume` goes on from its last checkpoint.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    folder: Path | None = None
+    resume: bool = False
+    progress: bool = True

@@ -1,0 +1,181 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from pyrorec.data.batches import epoch_batches
+from pyrorec.guides import BilateralGuide
+from pyrorec.inference.settings import Context, Training
+from pyrorec.models.bilateral import Batch, Bilateral
+from pyrorec.models.rows import SparseRows
+
+FINAL_RATE = 0.01
+"""Where the cosine ends, as a share of the learning rate."""
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss stopped being a number; nothing was stepped, so the last checkpoint is sound."""
+
+
+@dataclass
+class State:
+    """Everything a later epoch depends on; all of it is checkpointed.
+
+    `best` and `best_epoch` belong to the validation score, higher is better; `stale` counts the looks since.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -math.inf
+    best_epoch: int = -1
+    stale: int = 0
+
+
+@dataclass
+class Fitting:
+    """Model, guide, optimiser and data of a fit under way."""
+
+    model: Bilateral
+    guide: BilateralGuide
+    rows: dict[str, SparseRows]
+    training: Training
+    context: Context
+    state: State = field(default_factory=State)
+
+    def __post_init__(self) -> None:
+        parameters = [*self.model.parameters(), *self.guide.parameters()]
+        self.optimiser = torch.optim.Adam(parameters, lr=self.training.learning_rate, fused=True)
+        self.objective = self.training.objective.loss()
+        self.records = float((self.rows["user"].trials > 0).sum().clamp_min(1))
+        self.batches = {
+            side: math.ceil(len(rows) / self.training.rows_per_batch(len(rows))) for side, rows in self.rows.items()
+        }
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return sum(self.batches[side] for side in self.training.schedule.phases())
+
+    def learning_rate(self) -> float:
+        """Adam's rate at the present step: a cosine from the rate given to a hundredth of it."""
+        rate = self.training.learning_rate
+        if not self.training.anneal:
+            return rate
+        done = min(1.0, self.state.step / (self.training.epochs * self.steps_per_epoch))
+        return rate * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def train(
+    fitting: Fitting,
+    after_epoch: Callable[[Fitting, dict[str, Any]], bool],
+) -> None:
+    """Runs epochs until the last or until `after_epoch(fitting, metrics)` returns True.
+
+    Noise and batch order are keyed by (seed, step) and (seed, epoch), so an epoch does the same whether or
+    not the process was stopped before it. Raises NonFiniteLoss before a step that would spoil the parameters.
+    """
+    training, state = fitting.training, fitting.state
+    with local_randomness(fitting.context), tqdm(
+        total=training.epochs, initial=state.epoch, unit="epoch", disable=not fitting.context.progress, leave=False
+    ) as bar:
+        if state.epoch == 0:
+            for side in ("user", "item"):
+                fitting.guide.refresh(fitting.model, side, fitting.rows[side])
+        while state.epoch < training.epochs:
+            metrics = run_epoch(fitting)
+            state.epoch += 1
+            bar.update()
+            bar.set_postfix(elbo=f"{metrics['elbo']:.4f}")
+            if after_epoch(fitting, metrics):
+                break
+
+
+def run_epoch(fitting: Fitting) -> dict[str, Any]:
+    """All phases of one epoch; mean terms of the objective per observed record, by side."""
+    metrics: dict[str, Any] = {"epoch": fitting.state.epoch, "learning_rate": fitting.learning_rate()}
+    kl_weight = fitting.training.kl_weight_at(fitting.state.epoch)
+    for number, side in enumerate(fitting.training.schedule.phases()):
+        seed = fitting.context.seed * 100 + number
+        rows = fitting.rows[side]
+        terms: list[dict[str, Tensor]] = []
+        with fitting.model.only(side):
+            for ids in epoch_batches(len(rows), fitting.batches[side], seed, fitting.state.epoch):
+                picked = torch.as_tensor(ids, device=rows.start.device)
+                terms.append(step(fitting, Batch(side, picked, rows.take(picked), kl_weight)))
+        fitting.guide.refresh(fitting.model, side, rows)
+        metrics.update(summarise(terms, side, kl_weight, fitting.records))
+    metrics["kl_weight"] = kl_weight
+    metrics["elbo"] = metrics["user/elbo"]
+    return metrics
+
+
+def step(fitting: Fitting, batch: Batch) -> dict[str, Tensor]:
+    """One optimiser step; returns the terms of the objective it saw."""
+    for group in fitting.optimiser.param_groups:
+        group["lr"] = fitting.learning_rate()
+    torch.manual_seed(step_seed(fitting.context.seed, fitting.state.step))
+    loss = fitting.objective.differentiable_loss(fitting.model, lambda b: fitting.guide(b, fitting.model), batch)
+    loss = loss / fitting.records
+    if not bool(torch.isfinite(loss)):
+        raise NonFiniteLoss(
+            f"the loss became {float(loss)} at epoch {fitting.state.epoch} ({batch.side} side); lower the learning "
+            "rate, raise kl_warmup, or binarise counts with a very long tail"
+        )
+    fitting.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(
+        [p for p in fitting.optimiser.param_groups[0]["params"] if p.grad is not None], fitting.training.clip_norm
+    )
+    fitting.optimiser.step()
+    fitting.state.step += 1
+    return fitting.objective.terms
+
+
+def summarise(terms: list[dict[str, Tensor]], side: str, kl_weight: float, records: float) -> dict[str, float]:
+    """Means over a phase: log-likelihood, each KL (unweighted) and the ELBO, per observed record."""
+    mean = {name: float(torch.stack([t[name] for t in terms]).mean()) / records for name in terms[0]}
+    reconstruction = mean.pop("value")
+    kls = {name: kl / kl_weight if kl_weight else 0.0 for name, kl in mean.items()}
+    out = {f"{side}/reconstruction": reconstruction, f"{side}/elbo": reconstruction - sum(kls.values())}
+    return out | {f"{side}/kl_{name}": kl for name, kl in kls.items()}
+
+
+def step_seed(seed: int, step_number: int) -> int:
+    """A seed for one step's noise, well mixed and the same on every run."""
+    return int(np.random.SeedSequence([seed, step_number]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def local_randomness(context: Context) -> Iterator[None]:
+    """Seeds torch inside and leaves the caller's random state, threads and Pyro settings as they were."""
+    threads = torch.get_num_threads()
+    devices = [torch.device(context.device)] if context.device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices), module_local():
+        torch.manual_seed(context.seed)
+        if context.threads:
+            torch.set_num_threads(context.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def module_local() -> Iterator[None]:
+    """Parameters stay in their modules and distributions are not validated at every step.
+
+    Data are validated once when read and the loss is checked at every step, so per-site validation would only
+    cost time. Pyro's global parameter store is never touched.
+    """
+    with pyro.settings.context(module_local_params=True), pyro.validation_enabled(False):
+        yield

@@ -1,0 +1,201 @@
+"""The bilateral model: users and items meet in a dot product, with popularity and activity beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyrorec.models.component import Learned
+from pyrorec.models.distributions import PopularityDistribution
+from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
+from pyrorec.models.predictors import LogAdditive, Predictor
+from pyrorec.models.rows import INTEGRATED, IndependentRows, RowDistribution, SparseRows
+from pyrorec.models.rows.decode import with_offsets
+from pyrorec.models.rows.frailty import FrailtyRows
+from pyrorec.models.side import Side
+
+
+class UnfitPair(ValueError):
+    """A family, predictor and popularity distribution that do not go together; the message says why."""
+
+
+@dataclass(frozen=True)
+class BilateralModel:
+    """What the model is; how it is fitted and on which data stand elsewhere.
+
+    `popularity` and `activity` default to the predictor's own choice; `activity` is the mirrored effect of
+    users. `scale` is the prior sd of each factor on both sides, by default K^(-1/4), so that a dot product
+    has variance one (maths 6.4). `hidden` are the widths of the encoders' layers. `binarise` turns values
+    above zero into 1 before anything else; a Poisson family then speaks of click probabilities.
+
+    Raises UnfitPair when family, predictor and popularity do not fit.
+    """
+
+    factors: int = 50
+    family: Family = field(default_factory=Poisson)
+    predictor: Predictor = field(default_factory=LogAdditive)
+    popularity: PopularityDistribution | None = None
+    activity: PopularityDistribution | None = None
+    scale: float | None = None
+    binarise: bool = False
+    hidden: tuple[int, ...] = (100,)
+
+    def __post_init__(self) -> None:
+        if self.factors < 1:
+            raise UnfitPair(f"factors must be at least 1, not {self.factors}")
+        if self.popularity is None:
+            object.__setattr__(self, "popularity", self.predictor.default_popularity())
+        if self.activity is None:
+            object.__setattr__(self, "activity", self.predictor.default_popularity())
+        if self.predictor.needs_log_rate and not self.family.log_rate:
+            raise UnfitPair(
+                f"predictor {self.predictor.name} multiplies a rate, and family {self.family.name} has none: "
+                "use family poisson or cloglog, or predictor additive"
+            )
+        for effect in (self.popularity, self.activity):
+            self._check_effect(effect)
+
+    def _check_effect(self, effect: PopularityDistribution | None) -> None:
+        given = None if effect is None else effect.scale
+        if given is not self.predictor.scale:
+            wanted = "no popularity" if self.predictor.scale is None else f"popularity as {self.predictor.scale.value}"
+            raise UnfitPair(
+                f"predictor {self.predictor.name} takes {wanted}, not "
+                f"{'none' if effect is None else f'{effect.name} ({effect.scale.value})'}"
+            )
+        if self.predictor.integrates and effect is not None:
+            combination = (type(effect), type(self.predictor), type(self.family))
+            if combination not in INTEGRATED:
+                raise UnfitPair(
+                    f"no row likelihood integrates {effect.name} popularity out of {self.predictor.name} "
+                    f"{self.family.name} rows; there are {[[c.name for c in key] for key in INTEGRATED]}"
+                )
+
+    @property
+    def factor_scale(self) -> float:
+        """Prior sd of each factor."""
+        return self.scale if self.scale is not None else self.factors**-0.25
+
+    @property
+    def response(self) -> Family:
+        """The family of what is predicted: clicks by cloglog for binarised Poisson counts, else the family."""
+        return Cloglog() if self.binarise and isinstance(self.family, Poisson) else self.family
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.response.outcome
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of one side: `ids` (rows,) and what was observed in them.
+
+    `kl_weight` scales every latent site of both sides (KL warm-up; 1 is the ELBO).
+    """
+
+    side: str
+    ids: Tensor
+    rows: SparseRows
+    kl_weight: float = 1.0
+
+
+class Level(nn.Module):
+    """The intercept b0 of the linear predictor."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.intercept = nn.Parameter(torch.tensor(start))
+
+
+class Bilateral(PyroModule):
+    """The generative process of `spec` for a given number of users and items, as a Pyro model of a `Batch`.
+
+    Sites: `user_factors`, `item_factors`, `popularity`, `activity` and `value` (the rows of the batch's
+    side). The effect of the batch's own side is no site where the predictor integrates it out. `missing_weight`
+    is what a cell absent from the log weighs, taken as zero; `level` is where the intercept starts.
+    """
+
+    def __init__(self, spec: BilateralModel, users: int, items: int, missing_weight: float, level: float) -> None:
+        super().__init__()
+        self.spec, self.missing_weight = spec, missing_weight
+        self.family = Learned(spec.family)
+        self.level = Level(level)
+        common = (spec.factors, spec.factor_scale, spec.predictor)
+        centred = spec.predictor.scale is not None
+        self.user = Side("user", "activity", users, *common, spec.activity, centred=centred)
+        self.item = Side("item", "popularity", items, *common, spec.popularity, centred=False)
+
+    def sides(self, active: str) -> tuple[Side, Side]:
+        """The side whose rows are observed, and the other."""
+        return (self.user, self.item) if active == "user" else (self.item, self.user)
+
+    def integrates(self, side: Side) -> bool:
+        """Whether the effect of this side is integrated out of its rows."""
+        return side.effect is not None and self.spec.predictor.integrates
+
+    def forward(self, batch: Batch) -> RowDistribution:
+        active, passive = self.sides(batch.side)
+        with pyro.plate(f"{passive.name}s", passive.size), poutine.scale(scale=batch.kl_weight):
+            loadings = passive.sample_factors(passive.size)
+            other = passive.sample_effect(passive.size) if passive.effect else None
+        with pyro.plate(f"{active.name}s", active.size, subsample=batch.ids):
+            with poutine.scale(scale=batch.kl_weight):
+                factors = active.sample_factors(len(batch.ids))
+                own = None
+                if active.effect and not self.integrates(active):
+                    own = active.sample_effect(len(batch.ids))
+            rows = self.row_distribution(active, factors, loadings, own, other)
+            pyro.sample("value", rows, obs=batch.rows)
+        return rows
+
+    def row_distribution(
+        self, active: Side, factors: Tensor, loadings: Tensor, own: Tensor | None, other: Tensor | None
+    ) -> RowDistribution:
+        """The law of rows of `active` given both sides' factors (uncentred) and effects."""
+        _, passive = self.sides(active.name)
+        column = self.level.intercept.expand(len(loadings))
+        if other is not None:
+            column = column + passive.offset(other)
+        row = None if own is None else active.offset(own)
+        left, right = with_offsets(factors - active.centre, loadings - passive.centre, row, column)
+        return self.make_rows(active, left, right)
+
+    def make_rows(self, active: Side, left: Tensor, right: Tensor) -> RowDistribution:
+        """The row law whose linear predictor is left @ right.T, offsets included."""
+        family = self.family.value()
+        if not self.integrates(active):
+            return IndependentRows(family, left, right, self.missing_weight)
+        assert active.effect is not None
+        effect = active.effect.value()
+        kind: type[FrailtyRows] = INTEGRATED[(type(effect), type(self.spec.predictor), type(family))]
+        return kind(family, left, right, self.missing_weight, effect.shape)  # type: ignore[attr-defined]
+
+    @contextmanager
+    def only(self, side: str) -> Iterator[None]:
+        """Holds the other side's own parameters still."""
+        _, passive = self.sides(side)
+        for p in passive.parameters():
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in passive.parameters():
+                p.requires_grad_(True)
+
+
+def starting_level(spec: BilateralModel, mean: float) -> float:
+    """Intercept at which a cell's expected value is `mean` when affinity and effects are at their centre."""
+    if spec.family.outcome is Outcome.RATING:
+        return mean
+    small = min(max(mean, 1e-8), 1 - 1e-8) if spec.family.outcome is Outcome.CLICK else max(mean, 1e-8)
+    if spec.family.log_rate:
+        return math.log(-math.log1p(-small)) if spec.family.outcome is Outcome.CLICK else math.log(small)
+    return math.log(small) - math.log1p(-small)

@@ -1,0 +1,49 @@
+"""Clicks with complementary log-log link: a click is a Poisson count above zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrorec.models.families.base import Family, Outcome
+from pyrorec.models.families.bernoulli import log_choose
+from pyrorec.models.mass import ExpMass, Mass, safe_exp
+
+
+def log1mexp(x: Tensor) -> Tensor:
+    """log(1 - e^-x) for x > 0, accurate at both ends; its gradient stays finite."""
+    small = x < 0.6931
+    low = torch.where(small, x, torch.ones_like(x))
+    high = torch.where(small, torch.ones_like(x), x)
+    return torch.where(small, torch.log(-torch.expm1(-low)), torch.log1p(-torch.exp(-high)))
+
+
+@dataclass(frozen=True)
+class Cloglog(Family):
+    """c ~ Binomial(trials, 1 - exp(-e^eta)), with e^eta the rate of the count behind the click (maths 2.5)."""
+
+    name: ClassVar[str] = "cloglog"
+    outcome: ClassVar[Outcome] = Outcome.CLICK
+    log_rate: ClassVar[bool] = True
+    mass: ClassVar[type[Mass]] = ExpMass
+    support: ClassVar[constraints.Constraint] = constraints.nonnegative_integer
+
+    def log_prob(self, value: Tensor, trials: Tensor, eta: Tensor) -> Tensor:
+        """c log(1 - exp(-r)) - (trials - c) r + log binomial(trials, c), r = e^eta."""
+        rate = safe_exp(eta).clamp_min(torch.finfo(eta.dtype).tiny)
+        return value * log1mexp(rate) - (trials - value) * rate + log_choose(trials, value)
+
+    def zeros(self, mass: Tensor, cells: int) -> Tensor:
+        """Minus the summed rates: exact, no logarithm needed."""
+        return -mass
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """1 - exp(-e^eta)."""
+        return -torch.expm1(-safe_exp(eta))
+
+    def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
+        return torch.binomial(trials.expand_as(eta).contiguous(), self.mean(eta))

@@ -1,0 +1,46 @@
+"""Real-valued ratings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyrorec.models.families.base import Family, Outcome
+from pyrorec.models.mass import Mass, SquareMass
+
+
+@dataclass(frozen=True)
+class Gaussian(Family):
+    """r ~ N(eta, sd) with one sd for the whole log, learned (maths 6.5); `trials` weighs a repeated rating."""
+
+    name: ClassVar[str] = "gaussian"
+    learned: ClassVar[tuple[str, ...]] = ("sd",)
+    outcome: ClassVar[Outcome] = Outcome.RATING
+    mass: ClassVar[type[Mass]] = SquareMass
+    support: ClassVar[constraints.Constraint] = constraints.real
+
+    sd: float | Tensor = 1.0
+
+    def _log_norm(self) -> float | Tensor:
+        half_log_two_pi = 0.5 * math.log(2 * math.pi)
+        return half_log_two_pi + (self.sd.log() if isinstance(self.sd, Tensor) else math.log(self.sd))
+
+    def log_prob(self, value: Tensor, trials: Tensor, eta: Tensor) -> Tensor:
+        """-trials [(r - eta)^2 / (2 sd^2) + log sd + (1/2) log 2 pi]."""
+        return -trials * (0.5 * ((value - eta) / self.sd) ** 2 + self._log_norm())
+
+    def zeros(self, mass: Tensor, cells: int) -> Tensor:
+        """Zeros as data: minus the sum of squares over 2 sd^2, minus the normaliser of each cell."""
+        return -0.5 * mass / self.sd**2 - cells * self._log_norm()
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """eta itself."""
+        return eta
+
+    def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
+        return eta + self.sd * torch.randn_like(eta)

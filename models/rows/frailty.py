@@ -1,0 +1,33 @@
+"""Rows that share one latent rate, integrated out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrorec.models.families import Family
+from pyrorec.models.rows.base import RowDistribution
+from pyrorec.models.rows.sparse import SparseRows
+
+
+class FrailtyRows(RowDistribution):
+    """Rows whose rates are all multiplied by one z ~ Gamma(shape, shape) of the row's own."""
+
+    def __init__(
+        self, family: Family, factors: Tensor, loadings: Tensor, missing_weight: float, shape: Tensor | float
+    ) -> None:
+        super().__init__(family, factors, loadings, missing_weight)
+        self.shape = torch.as_tensor(shape, dtype=factors.dtype, device=factors.device)
+
+    @abstractmethod
+    def frailty_posterior(self, value: SparseRows | Tensor) -> dist.Gamma:
+        """The law of z given the row, batch shape (rows,); exact or the nearest Gamma, as the class says."""
+
+    def linear_predictor(self, sample_shape: torch.Size) -> Tensor:
+        """eta with a fresh z for each row of each draw: rows draw from the population, not the posterior."""
+        eta = super().linear_predictor(sample_shape)
+        frailty = dist.Gamma(self.shape, self.shape).sample(sample_shape + self.batch_shape)
+        return eta + frailty.clamp_min(torch.finfo(eta.dtype).tiny).log()[..., None]

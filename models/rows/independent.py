@@ -1,0 +1,26 @@
+"""Rows whose cells are independent given the factors."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyrorec.models.rows.base import RowDistribution, as_rows
+from pyrorec.models.rows.sparse import SparseRows
+
+
+class IndependentRows(RowDistribution):
+    """log p(row) = sum over stored cells of log p(value) + missing_weight x sum over the others of log p(0)."""
+
+    def log_prob(self, value: SparseRows | Tensor) -> Tensor:
+        rows = as_rows(value)
+        total, eta = self.decode(rows)
+        stored = rows.sum_by_row(self.family.log_prob(rows.value, rows.trials, eta) - self.missing_weight * self.family.zero(eta))
+        if total is None:
+            return stored
+        return stored + self.missing_weight * self.family.zeros(total, self.event_shape[0])
+
+    def cell_log_prob(self, value: SparseRows | Tensor) -> Tensor:
+        """Log-probability of each stored cell, (cells,)."""
+        rows = as_rows(value)
+        _, eta = self.decode(rows)
+        return self.family.log_prob(rows.value, rows.trials, eta)

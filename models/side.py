@@ -1,0 +1,63 @@
+"""One side of the bilateral model; users and items are two objects of this class."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrorec.models.component import Learned
+from pyrorec.models.distributions import PopularityDistribution
+from pyrorec.models.predictors import Predictor
+
+
+class Side(nn.Module):
+    """Prior of the rows of one side: factors, and an effect (popularity of items, activity of users).
+
+    `name` is "user" or "item"; `size` the number of rows; `scale` the prior sd of each of the K factors;
+    `centre` (K,) is taken off the factors before they meet the other side's (zero unless the side is centred,
+    maths 2.3) and is a constant for the gradient.
+    """
+
+    centre: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        effect_name: str,
+        size: int,
+        factors: int,
+        scale: float,
+        predictor: Predictor,
+        effect: PopularityDistribution | None,
+        centred: bool,
+    ) -> None:
+        super().__init__()
+        self.name, self.effect_name = name, effect_name
+        self.size, self.factors, self.scale, self.centred = size, factors, scale, centred
+        self.predictor = Learned(predictor)
+        self.effect = None if effect is None else Learned(effect)
+        self.register_buffer("centre", torch.zeros(factors))
+
+    def factor_prior(self, rows: int) -> dist.TorchDistribution:
+        """N(0, scale) on each factor, batch shape (rows,), event shape (K,)."""
+        loc = self.centre.new_zeros(rows, self.factors)
+        return dist.Normal(loc, torch.full_like(loc, self.scale)).to_event(1)
+
+    def effect_prior(self, rows: int) -> dist.TorchDistribution:
+        """The population law of the effect for each row, batch shape (rows,)."""
+        assert self.effect is not None
+        return self.effect.value().population().expand((rows,))  # type: ignore[no-any-return]
+
+    def sample_effect(self, rows: int) -> Tensor:
+        """The sample site of the effect."""
+        return pyro.sample(self.effect_name, self.effect_prior(rows))  # type: ignore[no-any-return]
+
+    def sample_factors(self, rows: int) -> Tensor:
+        """The sample site of the factors, (rows, K), not yet centred."""
+        return pyro.sample(f"{self.name}_factors", self.factor_prior(rows))  # type: ignore[no-any-return]
+
+    def offset(self, effect: Tensor) -> Tensor:
+        """What the effect adds to the linear predictor."""
+        return self.predictor.value().offset(effect)
