@@ -33,10 +33,10 @@ class NormalHead(nn.Module):
         self.scale = scale
         self.mean = nn.Linear(inputs, outputs)
         self.raw_sd = nn.Linear(inputs, outputs)
-        nn.init.normal_(self.mean.weight, std=0.1 * scale / inputs**0.5)
+        nn.init.normal_(self.mean.weight, std=0.3 * scale / inputs**0.5)
         nn.init.zeros_(self.mean.bias)
         nn.init.zeros_(self.raw_sd.weight)
-        nn.init.constant_(self.raw_sd.bias, 0.0)
+        nn.init.constant_(self.raw_sd.bias, 1.0)  # start near the prior: an early KL would only be noise
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return self.mean(hidden), self.scale * torch.sigmoid(self.raw_sd(hidden)) + 1e-6

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,10 @@ class Effect:
     law: dist.TorchDistribution | None
     population: dist.TorchDistribution | None
     predictor: Predictor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Effect:
+        """The effect with every parameter of its laws changed."""
+        return replace(self, law=mapped(self.law, change), population=mapped(self.population, change))
 
     def offset_moments(self) -> tuple[Tensor, Tensor]:
         """Location and variance of what the effect adds to the linear predictor, (rows,) each."""
@@ -67,6 +73,13 @@ class Posterior:
     def activity(self) -> dist.TorchDistribution | None:
         """q(w_u) of every user, the mirror image of popularity."""
         return self.user_effect.law
+
+    def to(self, device: torch.device | str) -> Posterior:
+        """The same posterior on another device."""
+        tensors = ("user_mean", "user_sd", "item_mean", "item_sd", "intercept")
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in tensors}
+        effects = {name: getattr(self, name).map(lambda t: t.to(device)) for name in ("user_effect", "item_effect")}
+        return replace(self, **moved, **effects)
 
     def linear_moments(self, users: Tensor, items: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Mean and variance of b0 + affinity + activity, popularity left out: (users, items) each (maths 6.4)."""
@@ -122,6 +135,15 @@ class Posterior:
         lower, upper = quantiles(effect.law, (1 - level) / 2), quantiles(effect.law, (1 + level) / 2)
         columns = {"mean": effect.law.mean, "sd": effect.law.stddev, "lower": lower, "upper": upper}
         return pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}, index=ids)
+
+
+def mapped(law: dist.TorchDistribution | None, change: Callable[[Tensor], Tensor]) -> dist.TorchDistribution | None:
+    """A Gamma, Normal or Delta law with each of its parameters changed."""
+    if isinstance(law, dist.Gamma):
+        return dist.Gamma(change(law.concentration), change(law.rate))
+    if isinstance(law, dist.Normal):
+        return dist.Normal(change(law.loc), change(law.scale))
+    return law if law is None else dist.Delta(change(law.v))
 
 
 def drawn(effect: Effect) -> Effect:

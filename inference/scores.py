@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrorec.data import InputError
 from pyrorec.inference.intervention import Intervention, PopularityLaw
-from pyrorec.inference.posterior import Posterior
+from pyrorec.inference.posterior import Posterior, mapped
 from pyrorec.models.marginals import marginal_mean
 
 NODES = 15
@@ -146,15 +146,6 @@ def pair_surface(posterior: Posterior, intervention: Intervention, users: Tensor
 
 def _restrict(law: PopularityLaw, items: Tensor | slice) -> PopularityLaw:
     """The law of some items' popularity; a population law is the same for all."""
-    import pyro.distributions as dist
-
-    given = law.law
-    if given is None or not given.batch_shape:
+    if law.law is None or not law.law.batch_shape:
         return law
-    if isinstance(given, dist.Gamma):
-        part: dist.TorchDistribution = dist.Gamma(given.concentration[items], given.rate[items])
-    elif isinstance(given, dist.Normal):
-        part = dist.Normal(given.loc[items], given.scale[items])
-    else:
-        part = dist.Delta(given.v[items])
-    return PopularityLaw(part, law.uncertain)
+    return PopularityLaw(mapped(law.law, lambda parameter: parameter[items]), law.uncertain)

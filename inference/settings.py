@@ -14,7 +14,7 @@ class Training:
     """How a model is trained.
 
     `objective` is the ELBO (`Analytic()`, `MonteCarlo()`) or `MAP()`; `schedule` says which side is trained when.
-    `batch_size` rows a step; None takes a twentieth of the side, between 64 and 512. `learning_rate` is Adam's,
+    `batch_size` rows a step; None takes a twentieth of the side, between 128 and 512. `learning_rate` is Adam's,
     annealed by a cosine to a hundredth over `epochs` unless `anneal` is off. The KL weight rises linearly from 0 to
     `kl_weight` over `kl_warmup` epochs. `clip_norm` bounds the gradient of the loss per record. `dropout` leaves
     out that share of a row's cells at the encoder. `validation_fraction` of the train cells is masked and
@@ -27,7 +27,7 @@ class Training:
     schedule: Schedule = field(default_factory=ItemsThenUsers)
     epochs: int = 100
     batch_size: int | None = None
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     anneal: bool = True
     kl_weight: float = 1.0
     kl_warmup: int = 5
@@ -55,7 +55,7 @@ class Training:
 
     def rows_per_batch(self, rows: int) -> int:
         """Batch size on a side of so many rows."""
-        return self.batch_size or min(512, max(64, rows // 20))
+        return self.batch_size or min(512, max(128, rows // 20))
 
     def kl_weight_at(self, epoch: int) -> float:
         """KL weight in an epoch, counted from zero."""

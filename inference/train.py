@@ -109,7 +109,8 @@ def run_epoch(fitting: Fitting) -> dict[str, Any]:
         rows = fitting.rows[side]
         terms: list[dict[str, Tensor]] = []
         with fitting.model.only(side):
-            for ids in epoch_batches(len(rows), fitting.batches[side], seed, fitting.state.epoch):
+            size = fitting.training.rows_per_batch(len(rows))
+            for ids in epoch_batches(len(rows), size, seed, fitting.state.epoch):
                 picked = torch.as_tensor(ids, device=rows.start.device)
                 terms.append(step(fitting, Batch(side, picked, rows.take(picked), kl_weight)))
         fitting.guide.refresh(fitting.model, side, rows)

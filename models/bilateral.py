@@ -39,7 +39,7 @@ class BilateralModel:
     Raises UnfitPair when family, predictor and popularity do not fit.
     """
 
-    factors: int = 50
+    factors: int = 20
     family: Family = field(default_factory=Poisson)
     predictor: Predictor = field(default_factory=LogAdditive)
     popularity: PopularityDistribution | None = None

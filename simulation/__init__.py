@@ -1,1 +1,16 @@
-"""."""
+"""Worlds with known truth, and how well it is recovered."""
+
+from __future__ import annotations
+
+from pyrorec.data.truth import Truth
+from pyrorec.simulation.coverage import interval_coverage, recovery, recovery_by_group
+from pyrorec.simulation.world import FrailtyWorld, Simulated
+
+__all__ = [
+    "FrailtyWorld",
+    "Simulated",
+    "Truth",
+    "interval_coverage",
+    "recovery",
+    "recovery_by_group",
+]

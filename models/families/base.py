@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -57,6 +57,10 @@ class Family(Component):
     @abstractmethod
     def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
         """A draw of the value of each cell."""
+
+    def starting(self, spread: float) -> Self:
+        """The family with its learned fields where a fit should start, given the sd of the observed values."""
+        return self
 
     def zero(self, eta: Tensor) -> Tensor:
         """Log-probability that a cell of one trial is zero."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -37,6 +37,10 @@ class Gaussian(Family):
     def zeros(self, mass: Tensor, cells: int) -> Tensor:
         """Zeros as data: minus the sum of squares over 2 sd^2, minus the normaliser of each cell."""
         return -0.5 * mass / self.sd**2 - cells * self._log_norm()
+
+    def starting(self, spread: float) -> Self:
+        """The noise starts as large as the values' own spread."""
+        return replace(self, sd=max(spread, 1e-3))
 
     def mean(self, eta: Tensor) -> Tensor:
         """eta itself."""

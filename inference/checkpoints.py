@@ -1,0 +1,75 @@
+"""Checkpoints: everything a later epoch depends on, in open formats."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyrorec.data import InputError
+from pyrorec.inference.files import prefixed, read_tensors, without_prefix, write_tensors
+from pyrorec.inference.train import Fitting, State
+
+LAST = "last.safetensors"
+BEST = "best.safetensors"
+
+
+def parameters_of(fitting: Fitting) -> dict[str, Tensor]:
+    """Weights and kept posteriors of model and guide, by name."""
+    return prefixed("model", fitting.model.state_dict()) | prefixed("guide", fitting.guide.state_dict())
+
+
+def set_parameters(fitting: Fitting, tensors: dict[str, Tensor]) -> None:
+    """Puts weights and kept posteriors back."""
+    fitting.model.load_state_dict(without_prefix("model", tensors))
+    fitting.guide.load_state_dict(without_prefix("guide", tensors))
+
+
+def save_checkpoint(folder: Path, fitting: Fitting) -> None:
+    """Writes the last checkpoint; whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / LAST, parameters_of(fitting) | optimiser_tensors(fitting), asdict(fitting.state))
+
+
+def load_checkpoint(folder: Path, fitting: Fitting) -> None:
+    """Goes back to the last checkpoint, optimiser and counters included.
+
+    Raises InputError when there is none, or when it belongs to another model or log.
+    """
+    path = folder / LAST
+    if not path.exists():
+        raise InputError(f"There is no checkpoint in {folder} to resume from; fit without --resume.")
+    tensors, notes = read_tensors(path)
+    try:
+        set_parameters(fitting, tensors)
+        set_optimiser(fitting, without_prefix("optimiser", tensors))
+    except (RuntimeError, KeyError) as error:
+        raise InputError(
+            f"The checkpoint in {folder} belongs to another model or log: resume with the options and the log "
+            "that it was started with."
+        ) from error
+    fitting.state = State(**notes)
+
+
+def optimiser_tensors(fitting: Fitting) -> dict[str, Tensor]:
+    """Adam's moments and step counts by parameter number."""
+    state = fitting.optimiser.state_dict()["state"]
+    return {f"optimiser.{n}.{key}": value for n, slots in state.items() for key, value in slots.items()}
+
+
+def set_optimiser(fitting: Fitting, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimiser_tensors`."""
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        number, key = name.split(".", 1)
+        slots.setdefault(int(number), {})[key] = value
+    whole = fitting.optimiser.state_dict()
+    whole["state"] = slots
+    fitting.optimiser.load_state_dict(whole)
+
+
+def copy_parameters(fitting: Fitting) -> dict[str, Tensor]:
+    """A copy of `parameters_of`, for keeping the best epoch in memory."""
+    return {name: torch.clone(value.detach()) for name, value in parameters_of(fitting).items()}

@@ -1,0 +1,189 @@
+"""`fit`: from a model and a log to a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrorec.data import InputError, Interactions
+from pyrorec.inference.checkpoints import (
+    BEST,
+    copy_parameters,
+    load_checkpoint,
+    save_checkpoint,
+    set_parameters,
+)
+from pyrorec.inference.files import read_tensors, write_tensors
+from pyrorec.inference.observations import Observations, level, observe, spread
+from pyrorec.inference.posterior import read_posterior
+from pyrorec.inference.run import Run
+from pyrorec.inference.settings import Context, Training
+from pyrorec.inference.train import Fitting, local_randomness, train
+from pyrorec.inference.validation import Score, watch
+from pyrorec.models.bilateral import Bilateral, BilateralModel, starting_level
+
+SETTLING_ROUNDS = 3
+FEWEST_CELLS_TO_HOLD_OUT = 100
+SMALL_PROBLEM = 2_000_000
+
+
+def fit(
+    model: BilateralModel,
+    log: Interactions,
+    *,
+    seed: int | None = None,
+    training: Training | None = None,
+    context: Context | None = None,
+) -> Run:
+    """Trains the model on a log by stochastic variational inference (or MAP) and returns the run.
+
+    `seed` is short for a context that differs only in it. The same seed gives the same result bit for bit on
+    the same machine. Raises InputError for a log that the model cannot describe or a device that is not there,
+    NonFiniteLoss when training diverges.
+    """
+    training = training or Training()
+    context = context or Context()
+    context = replace(context, seed=context.seed if seed is None else seed)
+    check_device(context.device)
+    held_out = held_out_cells(len(log), training.validation_fraction, context.seed)
+    data = observe(log, model, held_out)
+    context = replace(context, threads=context.threads or threads_for(log))
+    with local_randomness(context):
+        fitting = start(model, log, data, training, context)
+        recorder = Recorder(watcher(model, log, data, context.seed), context.folder)
+        if context.resume:
+            recorder.resume(fitting)
+        train(fitting, recorder)
+        recorder.restore_best(fitting)
+        settle(fitting, data)
+        posterior = read_posterior(fitting.model, fitting.guide, log.users, log.items).to("cpu")
+    return Run(
+        spec=model, training=training, seed=context.seed, log=log, model=fitting.model.cpu(),
+        guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines,
+    )  # fmt: skip
+
+
+def check_device(device: str) -> None:
+    """Refuses a device that this torch cannot reach."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"Device {device!r} is not available to torch on this machine; use --device cpu.") from error
+
+
+def threads_for(log: Interactions) -> int | None:
+    """One thread for small problems, where two only wait for each other; torch's own choice beyond."""
+    return 1 if log.n_users * log.n_items <= SMALL_PROBLEM * 10 else None
+
+
+def held_out_cells(cells: int, fraction: float, seed: int) -> np.ndarray | None:
+    """Numbers of the validation cells; None where nothing is to be held out or too little is there."""
+    if fraction == 0 or cells < FEWEST_CELLS_TO_HOLD_OUT:
+        return None
+    return np.sort(np.random.default_rng([seed, 7]).permutation(cells)[: math.ceil(fraction * cells)])
+
+
+def start(
+    model: BilateralModel, log: Interactions, data: Observations, training: Training, context: Context
+) -> Fitting:
+    """Model and guide at their starting values, on their device."""
+    weight = log.missing.weight
+    rows = data.fitting["user"]
+    spec = replace(model, family=model.family.starting(spread(rows)))
+    generative = Bilateral(spec, log.n_users, log.n_items, weight, starting_level(spec, level(rows, weight)))
+    guide = training.objective.guide(generative, data.fitting, training.dropout)
+    generative.to(context.device)
+    guide.to(context.device)
+    on_device = {side: rows.to(context.device) for side, rows in data.fitting.items()}
+    return Fitting(generative, guide, on_device, training, context)
+
+
+def watcher(model: BilateralModel, log: Interactions, data: Observations, seed: int) -> Score | None:
+    """The validation score, if anything is held out."""
+    if data.validation is None:
+        return None
+    return watch(model, data.validation, data.fitting, log.missing.weight, seed)
+
+
+def settle(fitting: Fitting, data: Observations) -> None:
+    """The posterior given every cell, validation included: encoders are only read, effects settle in a few rounds."""
+    rows = {side: rows.to(fitting.context.device) for side, rows in data.all.items()}
+    for _ in range(SETTLING_ROUNDS):
+        for side in ("user", "item"):
+            fitting.guide.refresh(fitting.model, side, rows[side])
+
+
+@dataclass
+class Recorder:
+    """After every epoch: metrics, validation, the best epoch so far, checkpoints, and whether to stop."""
+
+    score: Score | None
+    folder: Path | None
+
+    def __post_init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] | None = None
+
+    def __call__(self, fitting: Fitting, metrics: dict[str, Any]) -> bool:
+        training, state = fitting.training, fitting.state
+        last = state.epoch >= training.epochs
+        if self.score and (last or state.epoch % training.validate_every == 0):
+            self._look(fitting, metrics)
+        self._write(metrics)
+        stop = state.stale >= training.patience
+        if self.folder and (stop or last or state.epoch % training.checkpoint_every == 0):
+            save_checkpoint(self.folder / "checkpoints", fitting)
+        return stop
+
+    def _look(self, fitting: Fitting, metrics: dict[str, Any]) -> None:
+        assert self.score is not None
+        state = fitting.state
+        ids = (fitting.model.user.size, fitting.model.item.size)
+        metrics["validation"] = self.score(read_posterior(fitting.model, fitting.guide, *map(_range, ids)))
+        warming = state.epoch <= fitting.training.kl_warmup
+        if metrics["validation"] > state.best and not warming:
+            state.best, state.best_epoch, state.stale = metrics["validation"], state.epoch, 0
+            self.best = copy_parameters(fitting)
+            if self.folder:
+                (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+                write_tensors(self.folder / "checkpoints" / BEST, self.best, {"epoch": state.epoch})
+        elif not warming:
+            state.stale += 1
+
+    def _write(self, metrics: dict[str, Any]) -> None:
+        self.lines.append(metrics)
+        if self.folder:
+            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+
+    def resume(self, fitting: Fitting) -> None:
+        """Goes on from the last checkpoint in the folder, dropping metrics written after it."""
+        if self.folder is None:
+            raise InputError("Resuming needs the folder of the interrupted run.")
+        load_checkpoint(self.folder / "checkpoints", fitting)
+        file = self.folder / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        self.lines = lines[: fitting.state.epoch]
+        file.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
+        if fitting.state.best_epoch >= 0:
+            self.best, _ = read_tensors(self.folder / "checkpoints" / BEST)
+
+    def restore_best(self, fitting: Fitting) -> None:
+        """Back to the epoch with the best validation score."""
+        if self.best is not None:
+            set_parameters(fitting, self.best)
+
+
+def _range(n: int) -> Any:
+    import pandas as pd
+
+    return pd.RangeIndex(n)
+
+

@@ -1,0 +1,84 @@
+"""A run: what a fit returns, and what users ask questions of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pyrorec.data import Interactions
+from pyrorec.guides import BilateralGuide
+from pyrorec.inference.intervention import Intervention, Observe
+from pyrorec.inference.posterior import Posterior
+from pyrorec.inference.scores import PlugIn, Predictive, Reading
+from pyrorec.inference.settings import Training
+from pyrorec.models.bilateral import Bilateral, BilateralModel
+
+if TYPE_CHECKING:
+    import arviz
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A fitted model with its posterior, the log it saw, and the metrics of its training.
+
+    Everything it answers is computed by a function of its own module; the methods are their short names.
+    """
+
+    spec: BilateralModel
+    training: Training
+    seed: int
+    log: Interactions
+    model: Bilateral
+    guide: BilateralGuide
+    posterior: Posterior
+    metrics: list[dict[str, Any]]
+    reason: str = ""
+
+    def recommend(
+        self,
+        users: Iterable[Any] | None = None,
+        k: int = 10,
+        intervention: Intervention | None = None,
+        reading: Reading | None = None,
+        items: Iterable[Any] | None = None,
+        exclude: pd.DataFrame | None = None,
+        include_seen: bool = False,
+    ) -> pd.DataFrame:
+        """The k best items of each user; see `pyrorec.inference.recommend.recommend`."""
+        from pyrorec.inference.recommend import recommend
+
+        return recommend(
+            self, users, k, intervention or Observe(), reading or PlugIn(), items, exclude, include_seen
+        )
+
+    def score(
+        self, pairs: pd.DataFrame, intervention: Intervention | None = None, reading: Reading | None = None
+    ) -> pd.DataFrame:
+        """Expected outcome of given pairs; see `pyrorec.inference.recommend.score_pairs`."""
+        from pyrorec.inference.recommend import score_pairs
+
+        return score_pairs(self, pairs, intervention or Observe(), reading or Predictive())
+
+    def vectors(self, side: str) -> pd.DataFrame:
+        """Posterior means of the factors of "user"s or "item"s, indexed by id, one column a factor."""
+        mean, ids = {
+            "user": (self.posterior.user_mean, self.posterior.users),
+            "item": (self.posterior.item_mean, self.posterior.items),
+        }[side]
+        return pd.DataFrame(mean.numpy(), index=ids).add_prefix("factor_")
+
+    def to_arviz(self, draws: int = 100) -> arviz.InferenceData:
+        """Posterior, predictive, log-likelihood and observed data; see `pyrorec.inference.to_arviz`."""
+        from pyrorec.inference.to_arviz import to_arviz
+
+        return to_arviz(self, draws)
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes a new version of the run folder; see `pyrorec.inference.store.save`."""
+        from pyrorec.inference.store import save
+
+        return save(self, Path(folder))
