@@ -56,9 +56,7 @@ class Ease(Baseline):
 
     def __post_init__(self) -> None:
         if not self.penalty > 0:
-            raise ValueError(
-                f"The penalty of EASE is {self.penalty}; it must be positive (400 is a good start)."
-            )
+            raise ValueError(f"The penalty of EASE is {self.penalty}; it must be positive (400 is a good start).")
 
     def fit(self, train: csr_matrix) -> EaseScorer:
         cells = positives(train)

@@ -6,6 +6,7 @@ from pyrorec.data.batches import epoch_batches
 from pyrorec.data.build import Rules, build_interactions, default_missing
 from pyrorec.data.catalogue import DataSet, catalogue
 from pyrorec.data.duplicates import Duplicates, Last, Sum, Trials, choose_rule
+from pyrorec.data.embedded import embedded_log, embedded_truth
 from pyrorec.data.entries import Entries
 from pyrorec.data.errors import InputError
 from pyrorec.data.features import FeatureEncoder, FeatureMatrix, encode_features
@@ -44,6 +45,8 @@ __all__ = [
     "catalogue",
     "choose_rule",
     "default_missing",
+    "embedded_log",
+    "embedded_truth",
     "encode_features",
     "epoch_batches",
     "hold_out",

@@ -86,9 +86,7 @@ def _refuse_small(records: Entries, users: pd.Index, items: pd.Index, source: st
         raise InputError(f"{source}: the log holds no record; give one row per interaction.")
     for name, ids in (("user", users), ("item", items)):
         if len(ids) < 2:
-            raise InputError(
-                f"{source}: all records have {name} {shown(ids[0])}; a model needs at least two {name}s."
-            )
+            raise InputError(f"{source}: all records have {name} {shown(ids[0])}; a model needs at least two {name}s.")
 
 
 def _refuse_negative(value: np.ndarray, rules: Rules, source: str) -> None:
@@ -106,14 +104,10 @@ def _refuse_untouched(log: Interactions, source: str) -> None:
     if log.kind is Kind.RATINGS:
         return
     if not np.any(log.value > 0.0):
-        raise InputError(
-            f"{source}: all values are zero, so there is nothing to learn; check the value column."
-        )
+        raise InputError(f"{source}: all values are zero, so there is nothing to learn; check the value column.")
     if log.kind is Kind.COUNTS and not np.all(log.item_totals > 0.0):
         item = log.items[int(np.argmin(log.item_totals))]
-        raise InputError(
-            f"{source}: item {shown(item)} has only zero counts, nobody touched it; drop the item."
-        )
+        raise InputError(f"{source}: item {shown(item)} has only zero counts, nobody touched it; drop the item.")
 
 
 def _matching(features: pd.DataFrame | None, ids: pd.Index, name: str, source: str) -> pd.DataFrame | None:

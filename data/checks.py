@@ -35,8 +35,7 @@ class Place:
         if bad.any():
             row = int(np.argmax(bad))
             raise InputError(
-                f"{self.source}: {what} ({shown(column.iloc[row])}) in column '{self.column}', "
-                f"row {row + 1}; {remedy}."
+                f"{self.source}: {what} ({shown(column.iloc[row])}) in column '{self.column}', row {row + 1}; {remedy}."
             )
 
 
@@ -53,9 +52,7 @@ def numbers(column: pd.Series, place: Place) -> np.ndarray:
         text = converted.isna().to_numpy() & column.notna().to_numpy()
         place.refuse_where(text, "not a number", column, "write numbers only, with a point for decimals")
     if types.is_complex_dtype(converted) or not types.is_numeric_dtype(converted):
-        raise InputError(
-            f"{place.source}: column '{place.column}' holds {converted.dtype}; give real numbers."
-        )
+        raise InputError(f"{place.source}: column '{place.column}' holds {converted.dtype}; give real numbers.")
     array = converted.to_numpy(dtype=np.float64, na_value=np.nan)
     place.refuse_where(np.isnan(array), "missing value", column, "drop the row or fill it in")
     place.refuse_where(np.isinf(array), "infinite value", column, "give finite numbers")

@@ -73,9 +73,7 @@ class Trials:
 
     def value(self, records: Entries, groups: Groups) -> np.ndarray:
         if not np.all((records.value >= 0.0) & (records.value <= records.trials)):
-            raise InputError(
-                "Trials() needs values that are all 0 or 1; use Sum() for counts, Last() for ratings."
-            )
+            raise InputError("Trials() needs values that are all 0 or 1; use Sum() for counts, Last() for ratings.")
         return groups.total(records.value)
 
     def trials(self, records: Entries, groups: Groups) -> np.ndarray:

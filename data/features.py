@@ -87,9 +87,7 @@ class Levels:
 
 
 Encoding: TypeAlias = Numeric | Flag | Levels
-ENCODINGS: dict[str, Callable[..., Encoding]] = {
-    encoding.kind: encoding for encoding in (Numeric, Flag, Levels)
-}
+ENCODINGS: dict[str, Callable[..., Encoding]] = {encoding.kind: encoding for encoding in (Numeric, Flag, Levels)}
 
 
 @dataclass(frozen=True)
@@ -127,9 +125,7 @@ class FeatureEncoder:
         start = 0
         for encoding in self.encodings:
             if encoding.column not in rows.columns:
-                raise InputError(
-                    f"The feature table lacks column '{encoding.column}', which the model was fitted on."
-                )
+                raise InputError(f"The feature table lacks column '{encoding.column}', which the model was fitted on.")
             stop = start + len(encoding.names)
             values[found, start:stop] = encoding.transform(rows[encoding.column])
             start = stop
@@ -145,9 +141,7 @@ class FeatureEncoder:
         try:
             return cls(tuple(_from_plain(column) for column in plain["columns"]))
         except (KeyError, TypeError) as error:
-            raise InputError(
-                f"These are not the stored features of a model ({error}); fit them anew."
-            ) from None
+            raise InputError(f"These are not the stored features of a model ({error}); fit them anew.") from None
 
 
 def encode_features(frame: pd.DataFrame, ids: pd.Index) -> FeatureMatrix:
@@ -174,9 +168,7 @@ def _fit_column(name: str, column: pd.Series) -> Encoding | None:
 
 def _fit_numeric(name: str, column: np.ndarray) -> Numeric | None:
     if np.isinf(column).any():
-        raise InputError(
-            f"Feature '{name}' holds infinite numbers; give finite ones, or none where it is unknown."
-        )
+        raise InputError(f"Feature '{name}' holds infinite numbers; give finite ones, or none where it is unknown.")
     known = column[~np.isnan(column)]
     if len(known) == 0 or known.min() == known.max():
         return None

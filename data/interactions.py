@@ -58,9 +58,7 @@ class Interactions(Entries):
                 raise InputError(f"Column {name} has shape {column.shape}, but user has {self.user.shape}.")
         for name, ids, codes in (("user", self.users, self.user), ("item", self.items, self.item)):
             if not ids.is_unique:
-                raise InputError(
-                    f"The {name} ids must be unique; {shown(ids[ids.duplicated()][0])} stands twice."
-                )
+                raise InputError(f"The {name} ids must be unique; {shown(ids[ids.duplicated()][0])} stands twice.")
             if len(codes) and not (codes.min() >= 0 and codes.max() < len(ids)):
                 raise InputError(f"The {name} codes must lie in 0..{len(ids) - 1}, the positions of the ids.")
 
@@ -141,9 +139,7 @@ class Interactions(Entries):
         cells = self.pooled()
         order, items, starts = cells._rows
         # Copied, because SciPy's eliminate_zeros and the like change the index arrays in place.
-        return sparse.csr_array(
-            (getattr(cells, what.value)[order], items, starts), shape=self.shape, copy=True
-        )
+        return sparse.csr_array((getattr(cells, what.value)[order], items, starts), shape=self.shape, copy=True)
 
     @cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -43,15 +43,11 @@ def _refuse_unreal(dtype: np.dtype, name: str) -> None:
         raise InputError(f"{name}: holds {dtype}; give real numbers.")
 
 
-def _entries(
-    user: np.ndarray, item: np.ndarray, value: np.ndarray, shape: tuple[int, ...], name: str
-) -> Entries:
+def _entries(user: np.ndarray, item: np.ndarray, value: np.ndarray, shape: tuple[int, ...], name: str) -> Entries:
     value = value.astype(np.float64)
     if not np.isfinite(value).all():
         where = int(np.argmin(np.isfinite(value)))
-        raise InputError(
-            f"{name}: {value[where]} in row {user[where]}, column {item[where]}; give finite numbers."
-        )
+        raise InputError(f"{name}: {value[where]} in row {user[where]}, column {item[where]}; give finite numbers.")
     _refuse_empty(user, shape[0], f"{name}: row", "that user touched nothing")
     _refuse_empty(item, shape[1], f"{name}: column", "nobody touched that item")
     trials = np.broadcast_to(np.float64(1.0), value.shape)

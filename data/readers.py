@@ -181,9 +181,7 @@ def _(source: pd.DataFrame, id_column: str) -> pd.DataFrame:
 
 def _needs(names: Sequence[str], id_column: str, name: str) -> list[str]:
     if list(names).count(id_column) != 1:
-        raise InputError(
-            f"{name}: needs one column '{id_column}' among {', '.join(map(str, names))}; rename it."
-        )
+        raise InputError(f"{name}: needs one column '{id_column}' among {', '.join(map(str, names))}; rename it.")
     return list(names)
 
 
@@ -191,9 +189,7 @@ def _indexed(frame: pd.DataFrame, id_column: str, name: str) -> pd.DataFrame:
     codes, ids = identifiers(frame[id_column], Place(name, id_column))
     if len(ids) < len(codes):
         twice = ids[int(codes[pd.Series(codes).duplicated().to_numpy()][0])]
-        raise InputError(
-            f"{name}: id {shown(twice)} stands more than once in '{id_column}'; keep one row per id."
-        )
+        raise InputError(f"{name}: id {shown(twice)} stands more than once in '{id_column}'; keep one row per id.")
     table = frame.drop(columns=id_column)
     table.index = ids.rename(id_column)
     return table

@@ -11,9 +11,7 @@ from pyrorec.data.errors import InputError
 from pyrorec.data.interactions import Interactions
 
 
-def split_random(
-    log: Interactions, test_fraction: float = 0.2, seed: int = 0
-) -> tuple[Interactions, Interactions]:
+def split_random(log: Interactions, test_fraction: float = 0.2, seed: int = 0) -> tuple[Interactions, Interactions]:
     """(train, test) with ceil(test_fraction * cells) test cells drawn at random, both in the log's order.
 
     The test cells are those that scikit-learn's train_test_split(test_size=test_fraction, random_state=seed)
@@ -77,9 +75,7 @@ def _test_size(log: Interactions, fraction: float) -> int:
 
 def _times(log: Interactions) -> np.ndarray:
     if log.timestamp is None:
-        raise InputError(
-            "The log has no timestamps to split by; name that column when reading, or split at random."
-        )
+        raise InputError("The log has no timestamps to split by; name that column when reading, or split at random.")
     return log.timestamp
 
 
@@ -90,7 +86,5 @@ def _parts(log: Interactions, test: np.ndarray) -> tuple[Interactions, Interacti
 def _filled(train: Interactions, test: Interactions) -> tuple[Interactions, Interactions]:
     for name, part in (("train", train), ("test", test)):
         if len(part) == 0:
-            raise InputError(
-                f"The split leaves no cell in the {name} part; use another fraction or another split."
-            )
+            raise InputError(f"The split leaves no cell in the {name} part; use another fraction or another split.")
     return train, test

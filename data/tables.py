@@ -80,9 +80,7 @@ def _told(file: Path, format_name: str) -> Iterator[None]:
         raise
     except Exception as error:  # parsers of damaged files raise nearly anything, MemoryError included
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"{file}: cannot be read as {format_name} ({reason}); check that it is complete."
-        ) from None
+        raise InputError(f"{file}: cannot be read as {format_name} ({reason}); check that it is complete.") from None
 
 
 READERS: dict[str, Callable[[Path, Wanted, Sequence[str]], pd.DataFrame]] = {

@@ -43,6 +43,10 @@ class Truth:
     quality: np.ndarray
     scalars: Scalars
 
+    def __repr__(self) -> str:
+        users, factors = self.user_factors.shape
+        return f"Truth({users:,} users x {len(self.items):,} items, {factors} factors, {self.scalars})"
+
     @property
     def affinity(self) -> np.ndarray:
         """a_ui = theta_u . beta_i + quality_i, on the log scale of the rates, (users, items)."""
@@ -108,9 +112,7 @@ class Truth:
 def _positions(known: pd.Index, wanted: pd.Index) -> np.ndarray:
     position = known.get_indexer(wanted)
     if (position < 0).any():
-        raise KeyError(
-            f"The truth knows no id {wanted[int(np.argmax(position < 0))]!r}; it was not simulated."
-        )
+        raise KeyError(f"The truth knows no id {wanted[int(np.argmax(position < 0))]!r}; it was not simulated.")
     return position
 
 

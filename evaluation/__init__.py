@@ -1,6 +1,7 @@
 """Ranking, calibration and popularity bias: arrays in, numbers out."""
 
 from pyrorec.evaluation.calibration import (
+    CALIBRATION_METRICS,
     best_intercept_shift,
     brier,
     calibration_metrics,
@@ -37,6 +38,7 @@ from pyrorec.evaluation.ranking import (
 from pyrorec.evaluation.top_k import score_chunks, top_k
 
 __all__ = [
+    "CALIBRATION_METRICS",
     "RANKING_METRICS",
     "auc",
     "average_long_tail_share",

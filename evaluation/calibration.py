@@ -72,9 +72,7 @@ def brier(p: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike) -> flo
     return float((clicks * (1 - p) ** 2 + (trials - clicks) * p**2).sum() / trials.sum())
 
 
-def reliability_table(
-    p: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike, bins: int = 10
-) -> pd.DataFrame:
+def reliability_table(p: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike, bins: int = 10) -> pd.DataFrame:
     """Return per bin of about equally many trials: trials, predicted (mean p) and observed (click rate).
 
     Cells are ordered by p and binned by the middle of their trials' ranks; equal probabilities always share a
@@ -92,9 +90,7 @@ def reliability_table(
     return table.assign(predicted=table.predicted / table.trials, observed=table.observed / table.trials)
 
 
-def expected_calibration_error(
-    p: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike, bins: int = 10
-) -> float:
+def expected_calibration_error(p: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike, bins: int = 10) -> float:
     """Mean over trials of |mean p - click rate| in the trial's bin of `reliability_table` (equal counts)."""
     table = reliability_table(p, clicks, trials, bins)
     return float(np.average((table.predicted - table.observed).abs(), weights=table.trials))
@@ -145,17 +141,12 @@ def _cells(p: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike) -> tu
     p, clicks, trials = (np.asarray(array, dtype=np.float64) for array in (p, clicks, trials))
     if not (p.ndim == 1 and p.shape == clicks.shape == trials.shape):
         raise ValueError(
-            f"p, clicks and trials have shapes {p.shape}, {clicks.shape}, {trials.shape}; "
-            "give one entry per cell."
+            f"p, clicks and trials have shapes {p.shape}, {clicks.shape}, {trials.shape}; give one entry per cell."
         )
     if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(
-            "Some p is not a probability between 0 and 1; give probabilities, not scores or logits."
-        )
+        raise ValueError("Some p is not a probability between 0 and 1; give probabilities, not scores or logits.")
     if not ((clicks >= 0) & (clicks <= trials)).all():
-        raise ValueError(
-            "Some cell has fewer than 0 clicks or more clicks than trials; aggregate the log again."
-        )
+        raise ValueError("Some cell has fewer than 0 clicks or more clicks than trials; aggregate the log again.")
     if not trials.sum() > 0:
         raise ValueError("There are no trials; calibration needs at least one explicitly observed cell.")
     return p, clicks, trials

@@ -19,9 +19,7 @@ def auc(scores: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike) -> 
     return within_user_auc(np.zeros(len(scores), np.int64), scores, clicks, trials)
 
 
-def within_user_auc(
-    users: npt.ArrayLike, scores: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike
-) -> float:
+def within_user_auc(users: npt.ArrayLike, scores: npt.ArrayLike, clicks: npt.ArrayLike, trials: npt.ArrayLike) -> float:
     """Plain mean of the AUC over the users who have both outcomes; NaN where there is no such user.
 
     `users` (cells,) holds the user code of each cell.

@@ -76,9 +76,7 @@ def popularity_lift(ranked: Ranked, users: Users, train: csr_matrix) -> float:
     return _mean_of_known(recommended[both]) / _mean_of_known(in_profile) - 1
 
 
-def popularity_bias_metrics(
-    ranked: Ranked, users: Users, train: csr_matrix, at: Sequence[int] = (10, 50)
-) -> pd.Series:
+def popularity_bias_metrics(ranked: Ranked, users: Users, train: csr_matrix, at: Sequence[int] = (10, 50)) -> pd.Series:
     """Return the five measures on the first k places for each k of `at`, named as "arp@10"."""
     counts, n_items = item_counts(train), train.shape[1]
     values: dict[str, float] = {}

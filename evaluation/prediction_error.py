@@ -32,7 +32,5 @@ def poisson_deviance(rate: npt.ArrayLike, count: npt.ArrayLike) -> float:
 def _errors(predicted: npt.ArrayLike, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
     predicted, value = np.asarray(predicted, dtype=np.float64), np.asarray(value, dtype=np.float64)
     if predicted.shape != value.shape or not predicted.size:
-        raise ValueError(
-            f"Predictions have shape {predicted.shape}, values {value.shape}; give one of each per cell."
-        )
+        raise ValueError(f"Predictions have shape {predicted.shape}, values {value.shape}; give one of each per cell.")
     return predicted - value

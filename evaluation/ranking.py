@@ -95,15 +95,11 @@ def per_user_ranking_metrics(
     judged = n_test > 0
     hits = hit_matrix(ranked[judged], users[judged], test)
     columns = {
-        f"{name}@{k}": metric(hits[:, :k], n_test[judged])
-        for k in at
-        for name, metric in RANKING_METRICS.items()
+        f"{name}@{k}": metric(hits[:, :k], n_test[judged]) for k in at for name, metric in RANKING_METRICS.items()
     }
     return pd.DataFrame(columns, index=pd.Index(users[judged], name="user"))
 
 
-def ranking_metrics(
-    ranked: Ranked, users: Users, test: csr_matrix, at: Sequence[int] = (10, 50)
-) -> pd.Series:
+def ranking_metrics(ranked: Ranked, users: Users, test: csr_matrix, at: Sequence[int] = (10, 50)) -> pd.Series:
     """Return the means over users of `per_user_ranking_metrics` (its `.sem()` gives the standard errors)."""
     return per_user_ranking_metrics(ranked, users, test, at).mean()

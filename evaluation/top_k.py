@@ -15,9 +15,7 @@ Scores = npt.NDArray[np.floating]
 NO_ITEM = -1
 
 
-def score_chunks(
-    scores: Callable[[Users], Scores], users: Users, rows: int = 1024
-) -> Iterator[tuple[Users, Scores]]:
+def score_chunks(scores: Callable[[Users], Scores], users: Users, rows: int = 1024) -> Iterator[tuple[Users, Scores]]:
     """Yield (users, scores) for `rows` users at a time, so that users x items never stands in memory."""
     for start in range(0, len(users), rows):
         chunk = users[start : start + rows]
@@ -53,9 +51,7 @@ def top_k(
     return np.concatenate(users), np.concatenate(ranked)
 
 
-def _candidates(
-    users: Users, scores: Scores, seen: csr_matrix, allowed_items: npt.NDArray[np.bool_]
-) -> Scores:
+def _candidates(users: Users, scores: Scores, seen: csr_matrix, allowed_items: npt.NDArray[np.bool_]) -> Scores:
     """Copy the scores with minus infinity where nothing may be recommended."""
     if scores.shape != (len(users), seen.shape[1]):
         raise ValueError(

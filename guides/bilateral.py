@@ -58,7 +58,10 @@ class BilateralGuide(PyroModule):
             pyro.sample(f"{passive.name}_factors", self.law(kept.factors))
             if kept.effect is not None:
                 pyro.sample(passive.effect_name, self.law(kept.effect))
-        with pyro.plate(f"{active.name}s", active.size, subsample=batch.ids), poutine.scale(scale=batch.kl_weight):
+        with (
+            pyro.plate(f"{active.name}s", active.size, subsample=batch.ids),
+            poutine.scale(scale=batch.kl_weight),
+        ):
             q = self.encoder[active.name](batch.rows)
             pyro.sample(f"{active.name}_factors", self.law(q.factors))
             if q.effect is not None:

@@ -33,7 +33,7 @@ class NormalHead(nn.Module):
         self.scale = scale
         self.mean = nn.Linear(inputs, outputs)
         self.raw_sd = nn.Linear(inputs, outputs)
-        nn.init.normal_(self.mean.weight, std=0.3 * scale / inputs**0.5)
+        nn.init.normal_(self.mean.weight, std=3 * scale / inputs**0.5)  # means start as spread out as the prior
         nn.init.zeros_(self.mean.bias)
         nn.init.zeros_(self.raw_sd.weight)
         nn.init.constant_(self.raw_sd.bias, 1.0)  # start near the prior: an early KL would only be noise

@@ -62,5 +62,3 @@ def sentence(found: str, model: BilateralModel, missing: Missing) -> str:
     absent = {Zero: "zeros", Unobserved: "unobserved"}.get(type(missing), f"zeros of weight {missing.weight:g}")
     values = "binarised values" if model.binarise else "values"
     return f"{found}: family {model.family.name}, predictor {model.predictor.name}, {values}, missing cells {absent}"
-
-

@@ -185,5 +185,3 @@ def _range(n: int) -> Any:
     import pandas as pd
 
     return pd.RangeIndex(n)
-
-

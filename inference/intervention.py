@@ -136,4 +136,3 @@ def needs_popularity(posterior: Posterior, question: str) -> Posterior:
             "log-additive or additive, or ask with Observe."
         )
     return posterior
-

@@ -35,9 +35,7 @@ def observe(log: Interactions, spec: BilateralModel, held_out: np.ndarray | None
     everything = both_sides(value, trials)
     if held_out is None or not len(held_out):
         return Observations(everything, everything, None)
-    masked = sparse.csr_array(
-        (np.ones(len(held_out), bool), (log.user[held_out], log.item[held_out])), shape=log.shape
-    )
+    masked = sparse.csr_array((np.ones(len(held_out), bool), (log.user[held_out], log.item[held_out])), shape=log.shape)
     return Observations(mask(everything, masked), everything, log.select(held_out))
 
 

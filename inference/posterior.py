@@ -163,7 +163,7 @@ def quantiles(law: dist.TorchDistribution, p: float) -> Tensor:
         return torch.as_tensor(gammaincinv(shape, p)).to(law.rate) / law.rate
     if isinstance(law, dist.Delta):
         return law.v
-    return law.icdf(torch.tensor(p, dtype=law.mean.dtype))  # type: ignore[no-any-return]
+    return law.icdf(torch.tensor(p, dtype=law.mean.dtype))
 
 
 @torch.no_grad()

@@ -51,9 +51,7 @@ class Run:
         """The k best items of each user; see `pyrorec.inference.recommend.recommend`."""
         from pyrorec.inference.recommend import recommend
 
-        return recommend(
-            self, users, k, intervention or Observe(), reading or PlugIn(), items, exclude, include_seen
-        )
+        return recommend(self, users, k, intervention or Observe(), reading or PlugIn(), items, exclude, include_seen)
 
     def score(
         self, pairs: pd.DataFrame, intervention: Intervention | None = None, reading: Reading | None = None

@@ -85,9 +85,16 @@ def train(
     not the process was stopped before it. Raises NonFiniteLoss before a step that would spoil the parameters.
     """
     training, state = fitting.training, fitting.state
-    with local_randomness(fitting.context), tqdm(
-        total=training.epochs, initial=state.epoch, unit="epoch", disable=not fitting.context.progress, leave=False
-    ) as bar:
+    with (
+        local_randomness(fitting.context),
+        tqdm(
+            total=training.epochs,
+            initial=state.epoch,
+            unit="epoch",
+            disable=not fitting.context.progress,
+            leave=False,
+        ) as bar,
+    ):
         if state.epoch == 0:
             for side in ("user", "item"):
                 fitting.guide.refresh(fitting.model, side, fitting.rows[side])
@@ -135,7 +142,8 @@ def step(fitting: Fitting, batch: Batch) -> dict[str, Tensor]:
     fitting.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(
-        [p for p in fitting.optimiser.param_groups[0]["params"] if p.grad is not None], fitting.training.clip_norm
+        [p for p in fitting.optimiser.param_groups[0]["params"] if p.grad is not None],
+        fitting.training.clip_norm,
     )
     fitting.optimiser.step()
     fitting.state.step += 1

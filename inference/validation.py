@@ -9,7 +9,14 @@ import torch
 from scipy import sparse
 
 from pyrorec.data import Entry, Interactions
-from pyrorec.evaluation import evaluable_users, item_counts, per_user_ranking_metrics, positives, score_chunks, top_k
+from pyrorec.evaluation import (
+    evaluable_users,
+    item_counts,
+    per_user_ranking_metrics,
+    positives,
+    score_chunks,
+    top_k,
+)
 from pyrorec.inference.intervention import Observe
 from pyrorec.inference.observations import Rows
 from pyrorec.inference.posterior import Posterior
@@ -81,9 +88,7 @@ def _likelihood(spec: BilateralModel, validation: Interactions) -> Score:
     return score
 
 
-def log_likelihood(
-    posterior: Posterior, mean: torch.Tensor, value: torch.Tensor, trials: torch.Tensor
-) -> torch.Tensor:
+def log_likelihood(posterior: Posterior, mean: torch.Tensor, value: torch.Tensor, trials: torch.Tensor) -> torch.Tensor:
     """Log-likelihood of each cell at its predicted mean: Bernoulli, Poisson or Gaussian by the outcome."""
     family = posterior.response
     if family.outcome is Outcome.CLICK:

@@ -153,7 +153,7 @@ class Bilateral(PyroModule):
                 if active.effect and not self.integrates(active):
                     own = active.sample_effect(len(batch.ids))
             rows = self.row_distribution(active, factors, loadings, own, other)
-            pyro.sample("value", rows, obs=batch.rows)
+            pyro.sample("value", rows, obs=batch.rows)  # type: ignore[arg-type]
         return rows
 
     def row_distribution(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -19,7 +20,7 @@ from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Poisso
 from pyrorec.models.mass import safe_exp
 from pyrorec.models.predictors import Additive, LogAdditive, Predictor
 
-Marginal = Callable[[dist.TorchDistribution, Predictor, Family, Tensor], Tensor]
+Marginal = Callable[[Any, Any, Any, Tensor], Tensor]
 _REGISTRY: dict[tuple[type, type, type], Marginal] = {}
 
 EPS_LIMIT = 8.5

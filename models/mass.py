@@ -53,7 +53,9 @@ class ExpMass(Mass):
 class SoftplusMass(Mass):
     """u = log(1 + exp(eta)): the log-partition of the Bernoulli."""
 
-    value = staticmethod(F.softplus)
+    @staticmethod
+    def value(eta: Tensor) -> Tensor:
+        return F.softplus(eta)
 
     @staticmethod
     def sum_and_slope(eta: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +65,9 @@ class SoftplusMass(Mass):
 class SquareMass(Mass):
     """u = eta^2: the Gaussian."""
 
-    value = staticmethod(torch.square)
+    @staticmethod
+    def value(eta: Tensor) -> Tensor:
+        return torch.square(eta)
 
     @staticmethod
     def sum_and_slope(eta: Tensor) -> tuple[Tensor, Tensor]:

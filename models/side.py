@@ -48,15 +48,15 @@ class Side(nn.Module):
     def effect_prior(self, rows: int) -> dist.TorchDistribution:
         """The population law of the effect for each row, batch shape (rows,)."""
         assert self.effect is not None
-        return self.effect.value().population().expand((rows,))  # type: ignore[no-any-return]
+        return self.effect.value().population().expand((rows,))
 
     def sample_effect(self, rows: int) -> Tensor:
         """The sample site of the effect."""
-        return pyro.sample(self.effect_name, self.effect_prior(rows))  # type: ignore[no-any-return]
+        return pyro.sample(self.effect_name, self.effect_prior(rows))
 
     def sample_factors(self, rows: int) -> Tensor:
         """The sample site of the factors, (rows, K), not yet centred."""
-        return pyro.sample(f"{self.name}_factors", self.factor_prior(rows))  # type: ignore[no-any-return]
+        return pyro.sample(f"{self.name}_factors", self.factor_prior(rows))
 
     def offset(self, effect: Tensor) -> Tensor:
         """What the effect adds to the linear predictor."""

@@ -54,9 +54,7 @@ def recovery_by_group(
     """
     _same_shape(group=group, truth=truth, estimate=estimate, lower=lower, upper=upper)
     columns = (truth, estimate, lower, upper)
-    parts = [
-        recovery(str(label), *(column[group == label] for column in columns)) for label in np.unique(group)
-    ]
+    parts = [recovery(str(label), *(column[group == label] for column in columns)) for label in np.unique(group)]
     return pd.concat(parts, ignore_index=True)
 
 

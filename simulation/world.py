@@ -84,10 +84,8 @@ class FrailtyWorld:
         streams = [np.random.default_rng(key) for key in np.random.SeedSequence(seed).spawn(5)]
         truth, user_features, item_features = self._draw_truth(streams[0], streams[1], streams[2])
         count = streams[3].poisson(truth.expected_count)
-        user, item = count.any(axis=1), count.any(axis=0)
-        _require(
-            min(user.sum(), item.sum()) >= 2, "fewer than two users or items have events; raise mean_count"
-        )
+        user, item = np.flatnonzero(count.any(axis=1)), np.flatnonzero(count.any(axis=0))
+        _require(min(len(user), len(item)) >= 2, "fewer than two users or items have events; raise mean_count")
         truth, count = truth.take(user, item), count[np.ix_(user, item)]
         train = _log(count, truth, streams[3])
         if self.features:

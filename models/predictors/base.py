@@ -35,10 +35,7 @@ class Predictor(Component):
 
     @abstractmethod
     def offset_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
-        """Location and variance of the offset under a law of popularity; the law's batch shape each.
-
-        The location is that of the offset whose rate (or mean) is right: log E z for a rate.
-        """
+        """Location and variance of the offset under a law of popularity, as if it were normal; batch shape each."""
 
     @classmethod
     @abstractmethod

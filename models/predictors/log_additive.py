@@ -31,10 +31,13 @@ class LogAdditive(Predictor):
         return popularity.log()
 
     def offset_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
-        """log E z, and Var log z = psi1(shape) for a Gamma (maths 4.1), zero for a point."""
-        if isinstance(law, dist.Gamma):
-            return law.mean.log(), torch.polygamma(1, law.concentration)
-        return law.mean.log(), torch.zeros_like(law.mean)
+        """Location and variance of log z under the lognormal with the law's mean and variance of z.
+
+        Variance log(1 + 1/shape) for a Gamma, zero for a point. Matching on the rate scale keeps expected
+        rates exact; for shapes of a few and more it agrees with (psi(a) - log b, psi1(a)).
+        """
+        spread = torch.log1p(law.variance / law.mean**2)
+        return law.mean.log() - 0.5 * spread, spread
 
     @classmethod
     def default_popularity(cls) -> PopularityDistribution | None:

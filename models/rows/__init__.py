@@ -18,4 +18,12 @@ INTEGRATED: dict[tuple[type[PopularityDistribution], type[Predictor], type[Famil
 }
 """Combinations whose row frailty is integrated out."""
 
-__all__ = ["INTEGRATED", "FrailtyRows", "GammaCloglogRows", "GammaPoissonRows", "IndependentRows", "RowDistribution", "SparseRows"]
+__all__ = [
+    "INTEGRATED",
+    "FrailtyRows",
+    "GammaCloglogRows",
+    "GammaPoissonRows",
+    "IndependentRows",
+    "RowDistribution",
+    "SparseRows",
+]

@@ -60,7 +60,8 @@ class RowDistribution(TorchDistribution):
         """
         total, eta = self.decode(rows)
         stored = rows.sum_by_row((rows.trials - self.missing_weight) * self.family.mass.value(eta))
-        return (stored if total is None else self.missing_weight * total + stored), eta
+        mass = stored if total is None else self.missing_weight * total + stored
+        return mass.clamp_min(0.0), eta  # a masked cell that dwarfs its row could leave less than nothing
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Dense draws, sample_shape + (rows, columns), one trial a cell; no gradient.

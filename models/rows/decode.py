@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -45,7 +46,7 @@ def decode_dense(factors: Tensor, loadings: Tensor, rows: SparseRows, mass: type
 
     eta = factors @ loadings.T with factors (rows, K) and loadings (columns, K). First derivatives only.
     """
-    return _DenseDecode.apply(factors, loadings, rows.flat, mass)  # type: ignore[no-any-return]
+    return _DenseDecode.apply(factors, loadings, rows.flat, mass)
 
 
 class _SparseDecode(torch.autograd.Function):
@@ -61,8 +62,9 @@ class _SparseDecode(torch.autograd.Function):
         wants_factors, wants_loadings = ctx.needs_input_grad[:2]
         to_factors = to_loadings = None
         if wants_factors:
-            shape = (len(factors), len(loadings))
-            to_factors = torch.sparse_csr_tensor(start, column, grad, size=shape, check_invariants=False) @ loadings
+            to_factors = F.embedding_bag(
+                column, loadings, start, mode="sum", per_sample_weights=grad, include_last_offset=True
+            )
         if wants_loadings:
             to_loadings = torch.zeros_like(loadings).index_add_(0, column, grad[:, None] * factors[row])
         return to_factors, to_loadings, None, None, None
@@ -70,7 +72,7 @@ class _SparseDecode(torch.autograd.Function):
 
 def decode_stored(factors: Tensor, loadings: Tensor, rows: SparseRows) -> Tensor:
     """eta at the stored cells alone (cells,), without the dense product. First derivatives only."""
-    return _SparseDecode.apply(factors, loadings, rows.row, rows.column, rows.start)  # type: ignore[no-any-return]
+    return _SparseDecode.apply(factors, loadings, rows.row, rows.column, rows.start)
 
 
 def with_offsets(factors: Tensor, loadings: Tensor, row: Tensor | None, column: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ class FrailtyRows(RowDistribution):
         self, family: Family, factors: Tensor, loadings: Tensor, missing_weight: float, shape: Tensor | float
     ) -> None:
         super().__init__(family, factors, loadings, missing_weight)
-        self.shape = torch.as_tensor(shape, dtype=factors.dtype, device=factors.device)
+        self.frailty_shape = torch.as_tensor(shape, dtype=factors.dtype, device=factors.device)
 
     @abstractmethod
     def frailty_posterior(self, value: SparseRows | Tensor) -> dist.Gamma:
@@ -29,5 +29,5 @@ class FrailtyRows(RowDistribution):
     def linear_predictor(self, sample_shape: torch.Size) -> Tensor:
         """eta with a fresh z for each row of each draw: rows draw from the population, not the posterior."""
         eta = super().linear_predictor(sample_shape)
-        frailty = dist.Gamma(self.shape, self.shape).sample(sample_shape + self.batch_shape)
+        frailty = dist.Gamma(self.frailty_shape, self.frailty_shape).sample(sample_shape + self.batch_shape)
         return eta + frailty.clamp_min(torch.finfo(eta.dtype).tiny).log()[..., None]

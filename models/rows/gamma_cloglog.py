@@ -42,7 +42,7 @@ class GammaCloglogRows(FrailtyRows):
         rows = as_rows(value)
         idle, rate, clicks = self._rates(rows)
         log_integral, _ = self._integrate(rows, idle, rate, clicks)
-        a = self.shape.double()
+        a = self.frailty_shape.double()
         without = a * (a.log() - torch.log(a + idle))
         marginal = torch.where(rows.totals > 0, log_integral, without)
         choose = rows.sum_by_row(log_choose(rows.trials, rows.value))
@@ -56,7 +56,7 @@ class GammaCloglogRows(FrailtyRows):
         log_integral, (t, log_terms) = self._integrate(rows, idle, rate, clicks)
         weight = torch.exp(log_terms - log_integral)
         fitted = match_gamma((weight * t.exp()).sum(0), (weight * t).sum(0))
-        a, clicked = self.shape.double(), rows.totals > 0
+        a, clicked = self.frailty_shape.double(), rows.totals > 0
         shape = torch.where(clicked, fitted.concentration, a)
         rate_ = torch.where(clicked, fitted.rate, a + idle)
         return dist.Gamma(shape.to(self.factors.dtype), rate_.to(self.factors.dtype))
@@ -71,8 +71,9 @@ class GammaCloglogRows(FrailtyRows):
 
     def _mode(self, rows: SparseRows, idle: Tensor, rate: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
         """Mode of f in t = log z and the sd of the normal that touches it there, by damped Newton."""
-        a, n = self.shape.double(), rows.totals.double()
-        t = torch.log((a + n) / (a + idle + rows.sum_by_row(clicks * rate)))
+        a, n = self.frailty_shape.double(), rows.totals.double()
+        # two lower bounds of the mode; the larger is within log(1 + n / a) of it however saturated the clicks
+        t = torch.maximum((a + n) / (a + idle + rows.sum_by_row(clicks * rate)), a / (a + idle)).log()
         for _ in range(NEWTON_STEPS):
             x = torch.exp(t[rows.row]) * rate
             b = x / torch.expm1(x.clamp(max=500.0))
@@ -85,7 +86,7 @@ class GammaCloglogRows(FrailtyRows):
         self, rows: SparseRows, idle: Tensor, rate: Tensor, clicks: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """log of the integral (rows,), with the nodes t and the log of each weighted term (nodes, rows)."""
-        a = self.shape.double()
+        a = self.frailty_shape.double()
         with torch.no_grad():
             mode, sd = self._mode(rows, idle, rate, clicks)
             nodes, log_weights = (torch.as_tensor(v, device=mode.device) for v in _gauss_hermite(NODES))

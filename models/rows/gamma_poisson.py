@@ -22,13 +22,14 @@ class GammaPoissonRows(FrailtyRows):
     def log_prob(self, value: SparseRows | Tensor) -> Tensor:
         rows = as_rows(value)
         mass, eta = self.row_mass(rows)
-        cells = rows.sum_by_row(rows.value * eta + self.family.log_base(rows.value, rows.trials))  # type: ignore[attr-defined]
-        a, n = self.shape.double(), rows.totals.double()
+        value_, trials = rows.value.double(), rows.trials.double()
+        cells = rows.sum_by_row(value_ * eta.double() + self.family.log_base(value_, trials))  # type: ignore[attr-defined]
+        a, n = self.frailty_shape.double(), rows.totals.double()
         marginal = torch.lgamma(a + n) - torch.lgamma(a) + a * a.log() - (a + n) * torch.log(a + mass.double())
-        return (cells.double() + marginal).to(eta.dtype)
+        return (cells + marginal).to(eta.dtype)
 
     def frailty_posterior(self, value: SparseRows | Tensor) -> dist.Gamma:
         """z | row ~ Gamma(a + n, a + S): exact (conjugate)."""
         rows = as_rows(value)
         mass, _ = self.row_mass(rows)
-        return dist.Gamma(self.shape + rows.totals, self.shape + mass)
+        return dist.Gamma(self.frailty_shape + rows.totals, self.frailty_shape + mass)

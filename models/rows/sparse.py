@@ -66,8 +66,8 @@ class SparseRows:
         return SparseRows(start, self.column[cells], self.value[cells], self.trials[cells], self.columns)
 
     def to(self, device: torch.device | str) -> SparseRows:
-        tensors = (self.start, self.column, self.value, self.trials)
-        return SparseRows(*(t.to(device) for t in tensors), columns=self.columns)
+        start, column, value, trials = (t.to(device) for t in (self.start, self.column, self.value, self.trials))
+        return SparseRows(start, column, value, trials, self.columns)
 
     def cast(self, dtype: torch.dtype) -> SparseRows:
         """The same rows with values and trials in another floating type."""
@@ -83,7 +83,9 @@ class SparseRows:
         return cls(start, column, value.reshape(-1), trials.reshape(-1), columns)
 
     @classmethod
-    def from_cells(cls, row: Tensor, column: Tensor, value: Tensor, trials: Tensor, shape: tuple[int, int]) -> SparseRows:
+    def from_cells(
+        cls, row: Tensor, column: Tensor, value: Tensor, trials: Tensor, shape: tuple[int, int]
+    ) -> SparseRows:
         """From coordinates in any order; no pair may occur twice."""
         order = torch.argsort(row * shape[1] + column)
         lengths = torch.bincount(row, minlength=shape[0])

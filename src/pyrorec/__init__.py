@@ -1,1 +1,49 @@
-"""pyrorec."""
+"""pyrorec: Pyro models for interaction logs, with honest uncertainty about taste and popularity."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "pyrorec.baselines": ("Ease", "Popularity"),
+    "pyrorec.data": (
+        "Columns", "InputError", "Interactions", "Unobserved", "Weighted", "Zero", "catalogue", "embedded_log",
+        "embedded_truth", "hold_out", "read_interactions", "split_by_exposure", "split_by_time",
+        "split_leave_last_out", "split_random",
+    ),
+    "pyrorec.inference.choice": ("choose",),
+    "pyrorec.inference.diagnostics": ("diagnose",),
+    "pyrorec.inference.evaluate": ("evaluate",),
+    "pyrorec.inference.fit": ("fit",),
+    "pyrorec.inference.intervention": ("Deconfound", "Intervention", "Observe", "SetPopularity", "Temper"),
+    "pyrorec.inference.objective": ("MAP", "Analytic", "MonteCarlo"),
+    "pyrorec.inference.run": ("Run",),
+    "pyrorec.inference.schedule": ("ItemsThenUsers", "UsersThenItems"),
+    "pyrorec.inference.scores": ("PlugIn", "Predictive", "Quantile", "Thompson"),
+    "pyrorec.inference.settings": ("Context", "Training"),
+    "pyrorec.inference.store": ("load",),
+    "pyrorec.models.bilateral": ("BilateralModel", "UnfitPair"),
+    "pyrorec.models.distributions": ("Gamma", "Normal"),
+    "pyrorec.models.families": ("Bernoulli", "Cloglog", "Gaussian", "Poisson"),
+    "pyrorec.models.predictors": ("Additive", "LogAdditive", "Plain"),
+    "pyrorec.report": ("write_report",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name on first use, so that `import pyrorec` and `pyrorec --help` do not wait for torch."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'pyrorec' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -11,9 +11,7 @@ from pyrorec.baselines import Ease, TooManyItems, ease
 def train() -> csr_matrix:
     """80 users, 30 items of uneven popularity; items 4 and 29 without a positive, values other than one."""
     rng = np.random.default_rng(6)
-    cells = (rng.random((80, 30)) < 0.05 + 0.6 * rng.beta(1, 3, 30)) * rng.integers(1, 6, (80, 30)).astype(
-        float
-    )
+    cells = (rng.random((80, 30)) < 0.05 + 0.6 * rng.beta(1, 3, 30)) * rng.integers(1, 6, (80, 30)).astype(float)
     cells[:, [4, 29]] = 0
     return csr_matrix(cells)
 
@@ -26,9 +24,7 @@ def full_weights(train: csr_matrix, penalty: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("block", [1024, 7])
-def test_scores_agree_with_the_dense_formula(
-    train: csr_matrix, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_agree_with_the_dense_formula(train: csr_matrix, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "BLOCK", block)
     users = np.array([5, 0, 79])
     scores = Ease(penalty=3.0).fit(train).scores(users)

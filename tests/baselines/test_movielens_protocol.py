@@ -19,9 +19,7 @@ from pyrorec.evaluation import (
     top_k,
 )
 
-LOG = (
-    Path(__file__).resolve().parents[2].parent / "shared" / "data" / "movielens_100k" / "interactions.parquet"
-)
+LOG = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "movielens_100k" / "interactions.parquet"
 SEEDS = (42, 43, 44)
 
 
@@ -33,8 +31,7 @@ def split(seed: int) -> tuple[csr_matrix, csr_matrix]:
     n_test = len(log) - int(0.75 * len(log))
     shape = (users.max() + 1, items.max() + 1)
     test, train = (
-        csr_matrix((np.ones(len(rows)), (users[rows], items[rows])), shape)
-        for rows in (order[:n_test], order[n_test:])
+        csr_matrix((np.ones(len(rows)), (users[rows], items[rows])), shape) for rows in (order[:n_test], order[n_test:])
     )
     return train, test
 

@@ -31,9 +31,7 @@ def test_encoding_of_each_kind_of_column() -> None:
 
 def test_encoding_applies_to_new_ids_and_survives_json() -> None:
     encoder = FeatureEncoder.fit(TABLE)
-    new = pd.DataFrame({"member": [None], "town": ["Rome"], "age": [60]}, index=["n"]).astype(
-        {"member": "boolean"}
-    )
+    new = pd.DataFrame({"member": [None], "town": ["Rome"], "age": [60]}, index=["n"]).astype({"member": "boolean"})
     again = FeatureEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
     assert again == encoder
     # Age 60 lies three standard deviations of 10 above 30; Rome is new; an unknown flag is the mean 2/3.

@@ -29,10 +29,7 @@ def frame_of(rows: list[tuple], *more: str) -> pd.DataFrame:
 
 def cells_of(log: Interactions) -> dict[tuple, tuple[float, float]]:
     frame = log.to_frame()
-    return {
-        (u, i): (v, n)
-        for u, i, v, n in zip(frame.user_id, frame.item_id, frame.value, frame.trials, strict=True)
-    }
+    return {(u, i): (v, n) for u, i, v, n in zip(frame.user_id, frame.item_id, frame.value, frame.trials, strict=True)}
 
 
 CLICKS = [("a", "x", 1), ("a", "x", 0), ("b", "y", 0), ("a", "y", 1), ("a", "x", 1)]
@@ -82,9 +79,7 @@ def test_grades_keep_the_last_by_time_then_by_order() -> None:
         ([True, False, True], Trials(), Kind.CLICKS, Unobserved()),
     ],
 )
-def test_rule_kind_and_missing_follow_the_values(
-    values: list, rule: object, kind: Kind, missing: object
-) -> None:
+def test_rule_kind_and_missing_follow_the_values(values: list, rule: object, kind: Kind, missing: object) -> None:
     # The item of the second record is touched twice, so that a zero count leaves no untouched item.
     users, items = [1, 2, 3], [1, 2, 1]
     log = read_interactions(pd.DataFrame({"user_id": users, "item_id": items, "value": values}))
@@ -181,9 +176,7 @@ def test_inconsistent_logs_are_refused() -> None:
     with pytest.raises(InputError, match="user codes must lie in 0"):
         Interactions(users=ids, items=ids, user=codes, item=codes, value=ones, trials=ones)
     with pytest.raises(InputError, match="stands twice"):
-        Interactions(
-            users=ids, items=pd.Index(["a", "a"]), user=codes % 2, item=codes, value=ones, trials=ones
-        )
+        Interactions(users=ids, items=pd.Index(["a", "a"]), user=codes % 2, item=codes, value=ones, trials=ones)
     with pytest.raises(InputError, match="Column value"):
         Interactions(users=ids, items=ids, user=codes % 2, item=codes % 2, value=np.ones(3), trials=ones)
 

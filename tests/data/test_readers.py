@@ -54,9 +54,7 @@ def refused(source: object, *words: str, **arguments: object) -> str:
     return message
 
 
-@pytest.mark.parametrize(
-    "name", ["log.csv", "log.tsv", "log.txt", "log.csv.gz", "LOG.CSV", "log.parquet", "log.pq"]
-)
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.txt", "log.csv.gz", "LOG.CSV", "log.parquet", "log.pq"])
 def test_all_formats_give_the_same_log(tmp_path: Path, name: str) -> None:
     if name.isupper():
         FRAME.to_csv(tmp_path / name, index=False)
@@ -82,9 +80,7 @@ def test_ids_in_text_files_stay_as_written(tmp_path: Path) -> None:
 
 
 def test_renamed_columns_and_a_log_without_values(tmp_path: Path) -> None:
-    path = write(
-        FRAME.rename(columns={"user_id": "who", "item_id": "what", "value": "n"}), tmp_path / "log.parquet"
-    )
+    path = write(FRAME.rename(columns={"user_id": "who", "item_id": "what", "value": "n"}), tmp_path / "log.parquet")
     log = read_interactions(path, columns=Columns(user="who", item="what"))
     assert log.value.tolist() == [1, 1, 1, 1]
     assert log.kind is Kind.IMPLICIT
@@ -321,9 +317,7 @@ def test_real_counts_agree_with_the_prepared_pairs() -> None:
     pairs = pd.read_parquet(real("online_retail/pairs_counts.parquet"))
     expected = pairs.set_index(["user_id", "item_id"]).quantity.sort_index()
     found = log.to_frame().set_index(["user_id", "item_id"]).value.sort_index()
-    pd.testing.assert_series_equal(
-        found, expected, check_names=False, check_dtype=False, check_index_type=False
-    )
+    pd.testing.assert_series_equal(found, expected, check_names=False, check_dtype=False, check_index_type=False)
 
 
 def test_the_repeated_pairs_of_the_real_ratings_leave_the_test_part() -> None:

@@ -40,9 +40,7 @@ def test_log_loss_and_brier_by_hand() -> None:
 def test_repeated_trials_count_as_separate_cells(cells: tuple) -> None:
     p, clicks, trials = cells
     one_each = np.repeat(p, trials)
-    outcomes = np.concatenate(
-        [np.r_[np.ones(c), np.zeros(t - c)] for c, t in zip(clicks, trials, strict=True)]
-    )
+    outcomes = np.concatenate([np.r_[np.ones(c), np.zeros(t - c)] for c, t in zip(clicks, trials, strict=True)])
     once = np.ones(len(outcomes))
     for metric in (log_loss, shifted_log_loss, brier, expected_calibration_error):
         assert metric(p, clicks, trials) == pytest.approx(metric(one_each, outcomes, once), abs=1e-10)
@@ -69,9 +67,7 @@ def test_shift_removes_exactly_the_base_rate(cells: tuple) -> None:
     p, clicks, trials = cells
     for moved in (-3.0, 8.0):
         shifted = expit(logit(p) + moved)
-        assert shifted_log_loss(shifted, clicks, trials) == pytest.approx(
-            shifted_log_loss(p, clicks, trials), abs=1e-9
-        )
+        assert shifted_log_loss(shifted, clicks, trials) == pytest.approx(shifted_log_loss(p, clicks, trials), abs=1e-9)
     # A constant prediction ends at the entropy of the observed rate.
     assert best_intercept_shift([0.5, 0.5], [1, 0], [3, 1]) == pytest.approx(logit(0.25))
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
@@ -88,9 +84,9 @@ def test_reliability_table_by_hand() -> None:
     table = reliability_table([0.1, 0.2, 0.6, 0.8], [0, 1, 0, 1], [1, 1, 1, 1], bins=2)
     expected = pd.DataFrame({"trials": [2, 2], "predicted": [0.15, 0.7], "observed": [0.5, 0.5]})
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
-    assert expected_calibration_error(
-        [0.1, 0.2, 0.6, 0.8], [0, 1, 0, 1], [1, 1, 1, 1], bins=2
-    ) == pytest.approx((0.35 + 0.2) / 2)
+    assert expected_calibration_error([0.1, 0.2, 0.6, 0.8], [0, 1, 0, 1], [1, 1, 1, 1], bins=2) == pytest.approx(
+        (0.35 + 0.2) / 2
+    )
 
 
 def test_bins_hold_equal_counts_and_do_not_split_ties() -> None:

@@ -92,9 +92,7 @@ def test_agrees_with_torchmetrics(k: int) -> None:
     n_users, n_items = 25, 40
     scores = rng.permutation(n_users * n_items).reshape(n_users, n_items).astype(np.float32)
     test = csr_matrix((rng.random((n_users, n_items)) < 0.15).astype(float))
-    users, lists = top_k(
-        [(np.arange(n_users), scores)], csr_matrix((n_users, n_items)), np.ones(n_items, bool), k
-    )
+    users, lists = top_k([(np.arange(n_users), scores)], csr_matrix((n_users, n_items)), np.ones(n_items, bool), k)
     ours = ranking_metrics(lists, users, test, at=(k,))
 
     preds = torch.from_numpy(scores).flatten()

@@ -10,9 +10,7 @@ NOTHING_SEEN = csr_matrix((2, 5))
 ALL_ALLOWED = np.ones(5, dtype=bool)
 
 
-def ranked(
-    scores: np.ndarray, k: int, seen: csr_matrix = NOTHING_SEEN, allowed: np.ndarray = ALL_ALLOWED
-) -> list:
+def ranked(scores: np.ndarray, k: int, seen: csr_matrix = NOTHING_SEEN, allowed: np.ndarray = ALL_ALLOWED) -> list:
     users = np.arange(len(scores))
     return top_k([(users, scores)], seen, allowed, k)[1].tolist()
 

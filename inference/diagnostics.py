@@ -1,0 +1,116 @@
+"""What of a fit may be believed, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyro.distributions as dist
+
+from pyrorec.inference.run import Run
+from pyrorec.inference.to_arviz import check_users
+
+GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: its verdict, the number it rests on, and a sentence."""
+
+    verdict: str
+    value: float
+    finding: str
+
+
+def diagnose(run: Run) -> pd.DataFrame:
+    """Columns check, verdict (good, doubtful, bad), value, finding; one row per check."""
+    rows = [(name, check(run)) for name, check in CHECKS.items()]
+    return pd.DataFrame(
+        [(name, f.verdict, f.value, f.finding) for name, f in rows], columns=["check", "verdict", "value", "finding"]
+    )
+
+
+def convergence(run: Run) -> Finding:
+    """Gain of the ELBO over the last tenth of training, against its gain over the whole."""
+    elbo = np.array([line["elbo"] for line in run.metrics])
+    if len(elbo) < 20:
+        return Finding(DOUBTFUL, float("nan"), f"only {len(elbo)} epochs: too few to see whether the ELBO has settled")
+    tail = max(2, len(elbo) // 10)
+    gain = elbo[-tail:].mean() - elbo[-2 * tail : -tail].mean()
+    share = float(gain / max(1e-12, elbo.max() - elbo[:tail].min()))
+    verdict = GOOD if abs(share) < 0.01 else DOUBTFUL if abs(share) < 0.05 else BAD
+    advice = "it has settled" if verdict == GOOD else "train longer (--epochs)"
+    return Finding(verdict, share, f"the ELBO moved by {share:.2%} of its range over the last tenth: {advice}")
+
+
+def collapse(run: Run) -> Finding:
+    """Share of factors in use: posterior means varying by more than 1 % of the prior variance, on both sides."""
+    prior = run.spec.factor_scale**2
+    used = [(m.var(0).numpy() > 0.01 * prior) for m in (run.posterior.user_mean, run.posterior.item_mean)]
+    active = float(np.mean(used[0] & used[1]))
+    verdict = GOOD if active > 0.5 else DOUBTFUL if active > 0 else BAD
+    meaning = "" if active else ": the log supports no interaction between users and items beyond popularity"
+    return Finding(verdict, active, f"{active:.0%} of {run.spec.factors} factors are in use{meaning}")
+
+
+def contraction(run: Run) -> Finding:
+    """How much narrower popularity's posterior is than its prior: 1 - E Var(log z | data) / Var(log z)."""
+    law, population = run.posterior.popularity, run.posterior.population
+    if law is None or population is None:
+        return Finding(GOOD, float("nan"), "the model holds no popularity")
+    shrunk = 1 - float(log_variance(law).mean() / log_variance(population))
+    verdict = GOOD if shrunk > 0.5 else DOUBTFUL
+    return Finding(verdict, shrunk, f"the log removes {shrunk:.0%} of the prior variance of log-popularity")
+
+
+def log_variance(law: dist.TorchDistribution):  # type: ignore[no-untyped-def]
+    """Variance of popularity on the log scale."""
+    import torch
+
+    return torch.polygamma(1, law.concentration) if isinstance(law, dist.Gamma) else law.variance
+
+
+def anchored(run: Run) -> Finding:
+    """Rank correlation of popularity with the items' totals."""
+    law = run.posterior.popularity
+    if law is None:
+        return Finding(GOOD, float("nan"), "the model holds no popularity")
+    totals = pd.Series(run.log.item_totals)
+    rank = float(pd.Series(law.mean.numpy()).rank().corr(totals.rank()))
+    verdict = GOOD if rank > 0.7 else DOUBTFUL
+    return Finding(verdict, rank, f"popularity follows the items' totals with rank correlation {rank:.2f}")
+
+
+def predictive_totals(run: Run) -> Finding:
+    """Share of item totals inside their 90 % posterior predictive interval, over a sample of users."""
+    checked = np.sort(np.random.default_rng(0).permutation(run.log.n_users)[:300])
+    predictive, _, observed = check_users(run, run.posterior.draws(60, 0), checked, 0)
+    lower, upper = np.quantile(predictive["item_total"], [0.05, 0.95], axis=0)
+    inside = float(((observed["item_total"] >= lower) & (observed["item_total"] <= upper)).mean())
+    verdict = GOOD if inside > 0.85 else DOUBTFUL if inside > 0.7 else BAD
+    meaning = "" if verdict == GOOD else ": the family does not describe the spread of this log (try --binarise)"
+    return Finding(verdict, inside, f"{inside:.0%} of item totals lie in their 90 % predictive interval{meaning}")
+
+
+def causal_limit(run: Run) -> Finding:
+    """What no log of this kind can show."""
+    random = run.log.exposure is not None and bool((run.log.exposure == "random").any())
+    if random:
+        return Finding(GOOD, 1.0, "part of the log is randomly exposed, so debiased scores can be checked on it")
+    return Finding(
+        DOUBTFUL, 0.0,
+        "no randomly exposed part: popularity here means popularity and whatever quality goes with it, and the "
+        "level of debiased probabilities is not identified",
+    )  # fmt: skip
+
+
+CHECKS: dict[str, Callable[[Run], Finding]] = {
+    "convergence": convergence,
+    "collapse": collapse,
+    "popularity contraction": contraction,
+    "popularity against counts": anchored,
+    "predictive item totals": predictive_totals,
+    "debiasing": causal_limit,
+}

@@ -1,0 +1,189 @@
+"""`evaluate`: a run and its baselines on a test log, one row per scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from pyrorec.baselines import Baseline, Ease, Popularity, TooManyItems
+from pyrorec.data import Entry, InputError, Interactions, Kind
+from pyrorec.evaluation import (
+    CALIBRATION_METRICS,
+    auc,
+    calibration_metrics,
+    evaluable_users,
+    item_counts,
+    popularity_bias_metrics,
+    positives,
+    ranking_metrics,
+    score_chunks,
+    top_k,
+    within_user_auc,
+)
+from pyrorec.inference.intervention import Deconfound, Intervention, Observe, Temper
+from pyrorec.inference.run import Run
+from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
+from pyrorec.models.families import Cloglog, Outcome, Poisson
+
+Scores = Callable[[np.ndarray], np.ndarray]
+PairScores = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Something that ranks: scores of users (users, items), of pairs, and whether the latter are probabilities."""
+
+    name: str
+    scores: Scores
+    pairs: PairScores
+    probability: bool
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test log in the codes of a run: positives, train pattern, and the explicit cells if there are negatives."""
+
+    train: sparse.csr_array
+    positives: sparse.csr_array
+    explicit: Interactions | None
+    reason: str
+
+
+def evaluate(
+    run: Run,
+    test: Interactions,
+    *,
+    at: Sequence[int] = (10, 50),
+    interventions: dict[str, Intervention] | None = None,
+    baselines: Sequence[Baseline] = (Popularity(), Ease()),
+) -> pd.DataFrame:
+    """Ranking, calibration and popularity bias of a run under each intervention, baselines beside.
+
+    Users need a positive in test and a row in train; seen items are left out; items never seen in train are
+    not recommended but count in the ideal. Calibration is computed on test cells with true negatives only,
+    else NaN, with the reason in `.attrs["notes"]`. Test users and items unknown to the run are left out and
+    counted in the notes. Positive means above zero; for ratings, at or above the train mean.
+    """
+    prepared, notes = prepare(run, test)
+    asked = default_interventions(run) if interventions is None else interventions
+    scorers = [run_scorer(run, name, intervention) for name, intervention in asked.items()]
+    for baseline in baselines:
+        try:
+            scorers.append(baseline_scorer(baseline, prepared.train))
+        except TooManyItems as skipped:
+            notes.append(str(skipped))
+    if prepared.reason:
+        notes.append(prepared.reason)
+    table = pd.DataFrame({s.name: row(s, prepared, at) for s in scorers}).T
+    table.index.name = "model"
+    table.attrs["notes"] = notes
+    return table
+
+
+def default_interventions(run: Run) -> dict[str, Intervention]:
+    """Observe always; Deconfound and Temper(0.5) where the model holds popularity."""
+    if run.posterior.popularity is None:
+        return {"observe": Observe()}
+    return {"observe": Observe(), "deconfound": Deconfound(), "temper 0.5": Temper(0.5)}
+
+
+def prepare(run: Run, test: Interactions) -> tuple[Test, list[str]]:
+    """The test log in the run's codes, and what had to be left out of it."""
+    user, item = test.recode(run.posterior.users, run.posterior.items)
+    known = (user >= 0) & (item >= 0)
+    notes = []
+    if not known.all():
+        notes.append(f"{int((~known).sum()):,} of {len(test):,} test cells name users or items unknown to the run.")
+    if not known.any():
+        raise InputError("No test cell names a user and an item that the run knows; check the id columns.")
+    kept = np.flatnonzero(known)
+    value = test.value[kept] >= threshold(run)
+    shape = (len(run.posterior.users), len(run.posterior.items))
+    positive = positives(sparse.csr_array((value.astype(np.float32), (user[kept], item[kept])), shape=shape))
+    explicit, reason = explicit_cells(run, test, kept, user, item)
+    return Test(positives(run.log.matrix(Entry.PATTERN)), positive, explicit, reason), notes
+
+
+def threshold(run: Run) -> float:
+    """The value from which a test cell counts as a positive."""
+    return float(run.log.value.mean()) if run.posterior.response.outcome is Outcome.RATING else np.nextafter(0.0, 1.0)
+
+
+def explicit_cells(
+    run: Run, test: Interactions, kept: np.ndarray, user: np.ndarray, item: np.ndarray
+) -> tuple[Interactions | None, str]:
+    """The test cells in the run's codes if they hold true negatives; otherwise the reason why not."""
+    selected = test.select(kept)
+    if selected.kind is not Kind.CLICKS:
+        return (
+            None,
+            "Calibration is NaN: the test log holds no true negatives, so a probability cannot be checked.",
+        )
+    if run.posterior.response.outcome is Outcome.RATING:
+        return None, "Calibration is NaN: the run predicts ratings, not click probabilities."
+    return Interactions(
+        users=run.posterior.users, items=run.posterior.items, user=user[kept], item=item[kept],
+        value=selected.value, trials=selected.trials,
+    ), ""  # fmt: skip
+
+
+def run_scorer(run: Run, name: str, intervention: Intervention) -> Scorer:
+    """A run under an intervention: plug-in scores rank, posterior predictive means are probabilities.
+
+    Counts are judged on clicks by the probability of a count above zero.
+    """
+    posterior = run.posterior
+    clicks = replace(posterior, response=Cloglog()) if isinstance(posterior.response, Poisson) else posterior
+
+    @torch.no_grad()
+    def scores(users: np.ndarray) -> np.ndarray:
+        return PlugIn().score(surface(posterior, intervention, torch.as_tensor(users))).numpy()
+
+    @torch.no_grad()
+    def pairs(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        cells = pair_surface(clicks, intervention, torch.as_tensor(users), torch.as_tensor(items))
+        return Predictive().score(cells).double().numpy()
+
+    return Scorer(name, scores, pairs, clicks.response.outcome is Outcome.CLICK)
+
+
+def baseline_scorer(baseline: Baseline, train: sparse.csr_array) -> Scorer:
+    """A baseline fitted to the same train positives; its scores are no probabilities."""
+    fitted = baseline.fit(train)
+
+    def pairs(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        distinct, place = np.unique(users, return_inverse=True)
+        out = np.empty(len(users))
+        for start in range(0, len(distinct), 1024):
+            inside = (place >= start) & (place < start + 1024)
+            out[inside] = fitted.scores(distinct[start : start + 1024])[place[inside] - start, items[inside]]
+        return out
+
+    return Scorer(baseline.name, fitted.scores, pairs, False)
+
+
+def row(scorer: Scorer, test: Test, at: Sequence[int]) -> pd.Series:
+    """All metrics of one scorer."""
+    users = evaluable_users(test.train, test.positives)
+    found, ranked = top_k(score_chunks(scorer.scores, users), test.train, item_counts(test.train) > 0, max(at))
+    ranking = ranking_metrics(ranked, found, test.positives, at=tuple(at))
+    bias = popularity_bias_metrics(ranked, found, test.train, at=tuple(at))
+    return pd.concat([ranking, bias, calibration(scorer, test.explicit)])
+
+
+def calibration(scorer: Scorer, explicit: Interactions | None) -> pd.Series:
+    """Calibration and discrimination on explicit cells; NaN where they cannot be computed."""
+    found = pd.Series(np.nan, index=list(CALIBRATION_METRICS))
+    if explicit is None:
+        return found
+    p = scorer.pairs(explicit.user, explicit.item)
+    if scorer.probability:
+        return pd.Series(calibration_metrics(explicit.user, p, explicit.value, explicit.trials)[0])
+    found["auc"] = auc(p, explicit.value, explicit.trials)
+    found["within_user_auc"] = within_user_auc(explicit.user, p, explicit.value, explicit.trials)
+    return found

@@ -1,0 +1,107 @@
+"""Settings as plain values and back: what config.toml holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from pyrorec.data import InputError, Missing, Unobserved, Weighted, Zero
+from pyrorec.inference.objective import MAP, Analytic, MonteCarlo, Objective
+from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
+from pyrorec.inference.settings import Training
+from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.distributions import PopularityDistribution
+from pyrorec.models.families import Family
+from pyrorec.models.predictors import Predictor
+
+OBJECTIVES: dict[str, type[Objective]] = {"analytic": Analytic, "monte-carlo": MonteCarlo, "map": MAP}
+SCHEDULES: dict[str, type[Schedule]] = {
+    "items-then-users": ItemsThenUsers,
+    "users-then-items": UsersThenItems,
+}
+
+
+def model_to_plain(spec: BilateralModel) -> dict[str, Any]:
+    """A model as nested plain values; what is None is left out."""
+    plain = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
+    plain["hidden"] = list(spec.hidden)
+    for part in ("family", "predictor", "popularity", "activity"):
+        plain[part] = None if plain[part] is None else plain[part].to_dict()
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def model_from_plain(plain: dict[str, Any]) -> BilateralModel:
+    """The inverse of `model_to_plain`. Raises InputError for names or fields that do not exist."""
+    registries: dict[str, Any] = {
+        "family": Family.registry,
+        "predictor": Predictor.registry,
+        "popularity": PopularityDistribution.registry,
+        "activity": PopularityDistribution.registry,
+    }
+    try:
+        parts = {k: registries[k].build(v) if k in registries else v for k, v in plain.items()}
+        if "hidden" in parts:
+            parts["hidden"] = tuple(parts["hidden"])
+        return BilateralModel(**parts)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"The [model] settings cannot be used: {error.args[0]}.") from error
+
+
+def training_to_plain(training: Training) -> dict[str, Any]:
+    """Training settings as plain values; objective and schedule by name."""
+    plain = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
+    plain["objective"] = _named(OBJECTIVES, training.objective)
+    plain["schedule"] = _named(SCHEDULES, training.schedule)
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def training_from_plain(plain: dict[str, Any]) -> Training:
+    """The inverse of `training_to_plain`. Raises InputError for names or fields that do not exist."""
+    try:
+        parts = dict(plain)
+        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):
+            if name in parts:
+                fields = {k: v for k, v in parts[name].items() if k != "name"}
+                parts[name] = known[parts[name]["name"]](**fields)
+        return Training(**parts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The [training] settings cannot be used: {error.args[0]}.") from error
+
+
+def _named(known: dict[str, Any], value: Any) -> dict[str, Any]:
+    name = next(name for name, cls in known.items() if type(value) is cls)
+    return {"name": name, **dataclasses.asdict(value)}
+
+
+def missing_to_plain(missing: Missing) -> str | float:
+    """ "zero", "unobserved", or the weight of an absent cell."""
+    return {Zero: "zero", Unobserved: "unobserved"}.get(type(missing), missing.weight)
+
+
+def missing_from_plain(plain: str | float) -> Missing:
+    """The inverse of `missing_to_plain`. Raises InputError for anything else."""
+    known: dict[Any, Missing] = {"zero": Zero(), "unobserved": Unobserved()}
+    if plain in known:
+        return known[plain]
+    try:
+        return Weighted(float(plain))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"A missing cell is zero, unobserved or a weight above zero, not {plain!r}.") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as plain values. Raises InputError where it is missing or is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} is not a TOML file that can be read: {error}.") from error
+
+
+def to_toml(plain: dict[str, Any]) -> str:
+    return tomli_w.dumps(plain)

@@ -1,0 +1,230 @@
+"""A run on disk: immutable versions in open formats, and a link to the current one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pyrorec.data import InputError, Interactions
+from pyrorec.guides import BilateralGuide
+from pyrorec.inference.files import (
+    prefixed,
+    read_tensors,
+    sync,
+    without_prefix,
+    write_tensors,
+    write_text,
+    write_with,
+)
+from pyrorec.inference.observations import Observations, observe
+from pyrorec.inference.posterior import read_posterior
+from pyrorec.inference.run import Run
+from pyrorec.inference.settings_file import (
+    missing_from_plain,
+    missing_to_plain,
+    model_from_plain,
+    model_to_plain,
+    read_toml,
+    to_toml,
+    training_from_plain,
+    training_to_plain,
+)
+from pyrorec.inference.train import module_local
+from pyrorec.models.bilateral import Bilateral
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+LINKED = (
+    "config.toml", "weights.safetensors", "ids.parquet", "interactions.parquet", "posterior.nc", "metrics.jsonl",
+    "report.html", "checkpoints", MANIFEST,
+)  # fmt: skip
+
+
+def save(run: Run, folder: Path) -> Path:
+    """Writes the run as a new version of `folder` and makes it current; returns the version's folder.
+
+    A version is written under a temporary name and renamed, so a reader sees the old one or the new one,
+    whole. Raises InputError where the folder holds something that is no run.
+    """
+    check_folder(folder, replace_run=True)
+    work = working_folder(folder)
+    write_contents(run, work)
+    return publish(work, folder)
+
+
+def check_folder(folder: Path, *, replace_run: bool) -> None:
+    """Refuses a folder that is not ours to write in, before anything is written.
+
+    Without `replace_run` a folder that holds a run is refused as well.
+    """
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; give a folder for the run.")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / "versions").is_dir():
+        raise InputError(f"{folder} is not empty and holds no run; give another folder.")
+    if not replace_run and (folder / "current").exists():
+        raise InputError(f"{folder} already holds a run; give another --out, or --replace to add a new version to it.")
+
+
+def next_version(folder: Path) -> str:
+    done = [int(p.name) for p in (folder / "versions").glob("[0-9]*") if p.name.isdigit()]
+    return f"{max(done, default=0) + 1:04d}"
+
+
+def working_folder(folder: Path) -> Path:
+    """The temporary folder of the version being written; kept from an interrupted fit, for resuming."""
+    work = folder / "versions" / f".{next_version(folder)}.partial"
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def write_contents(run: Run, work: Path) -> None:
+    """Everything of a version except its report."""
+    write_text(work / "config.toml", to_toml(settings(run)))
+    weights = prefixed("model", run.model.state_dict()) | prefixed("guide", run.guide.state_dict())
+    write_tensors(work / "weights.safetensors", weights, {"format": FORMAT})
+    write_with(work / "ids.parquet", ids_frame(run.log).to_parquet)
+    write_with(work / "interactions.parquet", coded_frame(run.log).to_parquet)
+    for name, table in (("user", run.log.user_features), ("item", run.log.item_features)):
+        if table is not None:
+            write_with(work / f"{name}_features.parquet", table.rename_axis(f"{name}_id").reset_index().to_parquet)
+    lines = "".join(json.dumps(line) + "\n" for line in run.metrics)
+    write_text(work / "metrics.jsonl", lines)
+    (work / "checkpoints").mkdir(exist_ok=True)
+    write_with(work / "posterior.nc", run.to_arviz().to_netcdf)
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """config.toml as plain values."""
+    return {
+        "pyrorec": version("pyrorec"),
+        "format": FORMAT,
+        "seed": run.seed,
+        "missing": missing_to_plain(run.log.missing),
+        "reason": run.reason,
+        "model": model_to_plain(run.spec),
+        "training": training_to_plain(run.training),
+    }
+
+
+def publish(work: Path, folder: Path) -> Path:
+    """Seals the working folder with a manifest, renames it to its version and swaps the links."""
+    files = sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST)
+    hashes = {str(p.relative_to(work)): digest(p) for p in files}
+    write_text(work / MANIFEST, json.dumps({"format": FORMAT, "files": hashes}, indent=1))
+    final = work.with_name(work.name.strip(".").removesuffix(".partial"))
+    os.replace(work, final)
+    sync(final.parent)
+    link(folder / "current", Path("versions") / final.name)
+    for name in LINKED:
+        if (final / name).exists():
+            link(folder / name, Path("current") / name)
+    return final
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link(path: Path, target: Path) -> None:
+    """A symbolic link swapped by rename, so that it always points somewhere whole."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    os.replace(fresh, path)
+
+
+def discard(work: Path) -> None:
+    """Removes a working folder that will not be resumed."""
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def ids_frame(log: Interactions) -> pd.DataFrame:
+    """Ids by side and code, as JSON text, so that numbers and strings come back as they were."""
+    sides = {"user": log.users, "item": log.items}
+    parts = [
+        pd.DataFrame({"side": side, "code": range(len(ids)), "id": [encode_id(i) for i in ids]})
+        for side, ids in sides.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def encode_id(value: Any) -> str:
+    plain = value.item() if hasattr(value, "item") else value
+    if not isinstance(plain, str | int | float | bool):
+        raise InputError(f"Id {plain!r} is neither text nor a number and cannot be saved; convert it to text.")
+    return json.dumps(plain)
+
+
+def coded_frame(log: Interactions) -> pd.DataFrame:
+    """The cells by code."""
+    columns = {
+        name: getattr(log, name) for name in ("user", "item", "value", "trials", "timestamp", "exposure", "propensity")
+    }
+    return pd.DataFrame({name: column for name, column in columns.items() if column is not None})
+
+
+def load(folder: str | Path) -> Run:
+    """Reads the current version of a run folder (or a version's own folder).
+
+    Raises InputError where it is no run, or a file of it is missing or damaged.
+    """
+    path = Path(folder)
+    home = (path / "current" if (path / "current").exists() else path).resolve()
+    if not (home / "config.toml").exists():
+        raise InputError(f"{folder} holds no run: it has no config.toml; fit one with pyrorec fit --out.")
+    verify(home)
+    plain = read_toml(home / "config.toml")
+    spec, training = model_from_plain(plain["model"]), training_from_plain(plain["training"])
+    log = read_log(home, missing_from_plain(plain["missing"]))
+    model, guide = empty_modules(spec, training, log)
+    tensors, _ = read_tensors(home / "weights.safetensors")
+    model.load_state_dict(without_prefix("model", tensors))
+    guide.load_state_dict(without_prefix("guide", tensors))
+    metrics = [json.loads(line) for line in (home / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    with module_local():
+        posterior = read_posterior(model, guide, log.users, log.items)
+    return Run(spec, training, plain["seed"], log, model, guide, posterior, metrics, plain["reason"])
+
+
+def verify(home: Path) -> None:
+    """Checks every file against the manifest. Raises InputError for one that is missing or changed."""
+    try:
+        manifest = json.loads((home / MANIFEST).read_text(encoding="utf-8"))
+        files = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{home / MANIFEST} is missing or damaged; fit the run again.") from error
+    for name, expected in files.items():
+        if not (home / name).is_file() or digest(home / name) != expected:
+            raise InputError(f"{home / name} is missing or was changed after the run was saved; fit the run again.")
+
+
+def read_log(home: Path, missing: Any) -> Interactions:
+    """The interactions of a version."""
+    ids = pd.read_parquet(home / "ids.parquet")
+    sides = {side: pd.Index([json.loads(i) for i in part["id"]]) for side, part in ids.groupby("side")}
+    cells = pd.read_parquet(home / "interactions.parquet")
+    tables = {
+        f"{name}_features": pd.read_parquet(home / f"{name}_features.parquet").set_index(f"{name}_id")
+        for name in ("user", "item")
+        if (home / f"{name}_features.parquet").exists()
+    }
+    columns: dict[str, Any] = {name: cells[name].to_numpy() for name in cells.columns}
+    return Interactions(users=sides["user"], items=sides["item"], missing=missing, **columns, **tables)
+
+
+def empty_modules(spec: Any, training: Any, log: Interactions) -> tuple[Bilateral, BilateralGuide]:
+    """Model and guide of the right shapes, to be filled from the weights."""
+    data: Observations = observe(log, spec, None)
+    model = Bilateral(spec, log.n_users, log.n_items, log.missing.weight, 0.0)
+    return model, training.objective.guide(model, data.all, training.dropout)

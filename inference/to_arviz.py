@@ -1,0 +1,153 @@
+"""A run as an ArviZ object with named dimensions."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pyrorec.inference.observations import observe
+from pyrorec.inference.posterior import Posterior
+from pyrorec.inference.run import Run
+from pyrorec.models.bilateral import Bilateral
+from pyrorec.models.rows import RowDistribution, SparseRows
+
+CHAINS = 2
+"""Independent draws laid out as pseudo-chains, because ArviZ expects chains; R-hat says nothing about them."""
+CHECKED_USERS = 300
+LARGEST_FACTORS = 2_000_000
+"""Numbers of factor draws kept; beyond, the posterior group leaves the factors out and keeps their moments."""
+
+
+def to_arviz(run: Run, draws: int = 100, seed: int = 0) -> Any:
+    """Groups posterior, posterior_predictive, log_likelihood, observed_data, sample_stats, constant_data.
+
+    Dimensions are named user, item, factor, with ids as coordinates. posterior: popularity, activity and, where
+    they are few enough, the factors. posterior_predictive and observed_data: the totals by item and by user over a
+    sample of at most 300 users (dimension checked_user). log_likelihood: per user row of that sample, with its
+    own frailty integrated out where the model does so: the unit that PSIS-LOO would leave out is a user.
+    sample_stats: the ELBO per record by epoch stands in `elbo`, as training has no per-draw statistic. constant_data:
+    means and sds of the factors.
+    """
+    az = import_arviz()
+    n = max(CHAINS, draws // CHAINS * CHAINS)
+    latent = run.posterior.draws(n, seed)
+    checked = np.sort(np.random.default_rng(seed).permutation(run.log.n_users)[:CHECKED_USERS])
+    predictive, likelihood, observed = check_users(run, latent, checked, seed)
+    coords = {
+        "user": labels(run.posterior.users),
+        "item": labels(run.posterior.items),
+        "factor": np.arange(run.posterior.user_mean.shape[1]),
+        "checked_user": labels(run.posterior.users[checked]),
+        "epoch": np.arange(len(run.metrics)),
+    }
+    groups = {
+        "posterior": {name: chained(value) for name, value in latent.items() if keeps(value)},
+        "posterior_predictive": {name: chained(value) for name, value in predictive.items()},
+        "log_likelihood": {"value": chained(likelihood)},
+        "observed_data": observed,
+        "sample_stats": {"lp": chained(likelihood.sum(-1))},
+        "constant_data": constant_data(run),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pseudo-chains are shorter than ArviZ expects of MCMC
+        return az.from_dict(**groups, coords=coords, dims=DIMS)
+
+
+DIMS = {
+    "user_factors": ["user", "factor"],
+    "item_factors": ["item", "factor"],
+    "popularity": ["item"],
+    "activity": ["user"],
+    "item_total": ["item"],
+    "user_total": ["checked_user"],
+    "value": ["checked_user"],
+    "user_mean": ["user", "factor"],
+    "user_sd": ["user", "factor"],
+    "item_mean": ["item", "factor"],
+    "item_sd": ["item", "factor"],
+    "elbo": ["epoch"],
+}
+
+
+def import_arviz() -> Any:
+    """ArviZ, without the notice of its refactor."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    return arviz
+
+
+def labels(ids: pd.Index) -> np.ndarray:
+    """Ids as coordinates; mixed types become text, which NetCDF can hold."""
+    values = np.asarray(ids)
+    return values if values.dtype.kind in "iuf" else np.asarray([str(v) for v in values], dtype=str)
+
+
+def chained(value: np.ndarray) -> np.ndarray:
+    """(draws, ...) as (chains, draws, ...)."""
+    return value.reshape(CHAINS, len(value) // CHAINS, *value.shape[1:])
+
+
+def keeps(value: np.ndarray) -> bool:
+    return value.size <= LARGEST_FACTORS or value.ndim == 2
+
+
+def constant_data(run: Run) -> dict[str, np.ndarray]:
+    posterior = run.posterior
+    moments = {name: getattr(posterior, name).numpy() for name in ("user_mean", "user_sd", "item_mean", "item_sd")}
+    return moments | {"elbo": np.array([line["elbo"] for line in run.metrics])}
+
+
+@torch.no_grad()
+def check_users(
+    run: Run, latent: dict[str, np.ndarray], checked: np.ndarray, seed: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]:
+    """Replicated totals, row log-likelihoods and observed totals of some users, one per draw.
+
+    Where missing cells are zeros a replicate fills every cell; where they are unobserved, the observed ones.
+    """
+    ids = torch.as_tensor(checked)
+    rows = observe(run.log, run.spec, None).all["user"].take(ids)
+    by_item, by_user, likelihood = [], [], []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        for number in range(len(latent["user_factors"])):
+            law, eta = row_law(run.model, run.posterior, latent, number, ids)
+            values = replicate(law, eta, rows, run.log.missing.weight)
+            by_item.append(values.sum(0))
+            by_user.append(values.sum(1))
+            likelihood.append(law.log_prob(rows))
+    observed = {
+        "item_total": torch.zeros(rows.columns).index_add(0, rows.column, rows.value).numpy(),
+        "user_total": rows.totals.numpy(),
+    }
+    predictive = {"item_total": torch.stack(by_item).numpy(), "user_total": torch.stack(by_user).numpy()}
+    return predictive, torch.stack(likelihood).double().numpy(), observed
+
+
+def row_law(
+    model: Bilateral, posterior: Posterior, latent: dict[str, np.ndarray], number: int, ids: Tensor
+) -> tuple[RowDistribution, Tensor]:
+    """The law of some users' rows at one draw (own frailty integrated), and eta with the drawn activity."""
+    factors = torch.as_tensor(latent["user_factors"][number])[ids] + model.user.centre
+    loadings = torch.as_tensor(latent["item_factors"][number]) + model.item.centre
+    other = torch.as_tensor(latent["popularity"][number]) if "popularity" in latent else None
+    own = torch.as_tensor(latent["activity"][number])[ids] if "activity" in latent else None
+    law = model.row_distribution(model.user, factors, loadings, None if model.integrates(model.user) else own, other)
+    eta = law.factors @ law.loadings.T
+    if own is not None and model.integrates(model.user):
+        eta = eta + model.user.offset(own)[:, None]
+    return law, eta
+
+
+def replicate(law: RowDistribution, eta: Tensor, rows: SparseRows, missing_weight: float) -> Tensor:
+    """Dense replicated values of the rows; unobserved cells stay zero."""
+    trials = torch.full_like(eta, 1.0 if missing_weight else 0.0)
+    trials.view(-1)[rows.flat] = rows.trials
+    seen = trials > 0
+    return law.family.sample(eta, trials.clamp_min(1.0)) * seen

@@ -1,0 +1,323 @@
+"""The command line: the same words as the Python interface."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pyrorec.data import Columns, Interactions
+    from pyrorec.inference.intervention import Intervention
+    from pyrorec.inference.run import Run
+    from pyrorec.inference.scores import Reading
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Pyro models for interaction logs: taste, popularity, and how far to believe them.",
+)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted run.")]
+UserColumn = Annotated[str, typer.Option(help="Column of user ids.")]
+ItemColumn = Annotated[str, typer.Option(help="Column of item ids.")]
+ValueColumn = Annotated[str, typer.Option(help="Column of values (counts, clicks, ratings).")]
+TimestampColumn = Annotated[str, typer.Option(help="Column of times.")]
+ExposureColumn = Annotated[str, typer.Option(help="Column saying biased or random.")]
+PropensityColumn = Annotated[str, typer.Option(help="Column of propensities.")]
+InterventionName = Annotated[str, typer.Option(help="observe, deconfound, set or temper.")]
+Weight = Annotated[float | None, typer.Option(help="Power of popularity under temper.")]
+PopularityValue = Annotated[
+    str | None, typer.Option(help="Under set: a number, or a file with item_id and popularity.")
+]
+Output = Annotated[Path, typer.Option(help="CSV or Parquet file to write.")]
+
+
+@app.command()
+def fit(
+    log: Annotated[Path | None, typer.Argument(metavar="[LOG]", help="CSV, TSV or Parquet; none: embedded log.")] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    model: Annotated[str, typer.Option(help="Kind of model: bilateral.")] = "bilateral",
+    family: Annotated[str | None, typer.Option(help="poisson, bernoulli, cloglog or gaussian.")] = None,
+    predictor: Annotated[str | None, typer.Option(help="plain, log-additive or additive.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Popularity distribution: gamma or normal.")] = None,
+    missing: Annotated[str | None, typer.Option(help="An absent cell: zero, unobserved or a weight.")] = None,
+    binarise: Annotated[bool | None, typer.Option("--binarise/--no-binarise", help="Values above 0 become 1.")] = None,
+    user_features: Annotated[Path | None, typer.Option(help="Table with one row per user.")] = None,
+    item_features: Annotated[Path | None, typer.Option(help="Table with one row per item.")] = None,
+    factors: Annotated[int | None, typer.Option(help="Number of factors K.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's rate.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of a row's cells hidden from its encoder.")] = None,
+    validation_fraction: Annotated[float | None, typer.Option(help="Part of train watched for stopping.")] = None,
+    objective: Annotated[str | None, typer.Option(help="analytic, monte-carlo or map.")] = None,
+    holdout: Annotated[float, typer.Option(help="Part kept for the printed evaluation; by time if dated.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    config: Annotated[Path | None, typer.Option(help="TOML file; flags override it.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Add a version to a folder that holds a run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    user_column: UserColumn = "user_id",
+    item_column: ItemColumn = "item_id",
+    value_column: ValueColumn = "value",
+    timestamp_column: TimestampColumn = "timestamp",
+    exposure_column: ExposureColumn = "exposure",
+    propensity_column: PropensityColumn = "propensity",
+) -> None:
+    """Fit a model to a log (or to the embedded simulated one) and write a run folder."""
+    from pyrorec.commands.fit import Request, run_fit
+
+    check_numbers(factors=factors, epochs=epochs, batch_size=batch_size, threads=threads)
+    names = columns(user_column, item_column, value_column, timestamp_column, exposure_column, propensity_column)
+    run_fit(
+        Request(
+            log=log, out=out, columns=names, user_features=user_features, item_features=item_features,
+            kind=model, config=config, holdout=holdout, seed=seed, threads=threads, device=device,
+            replace=replace, resume=resume, progress=not quiet,
+            model={"family": family, "predictor": predictor, "prior": prior, "missing": missing,
+                   "binarise": binarise, "factors": factors},
+            training={"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "dropout": dropout,
+                      "validation_fraction": validation_fraction, "objective": objective},
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def recommend(
+    run: RunFolder,
+    *,
+    output: Output,
+    k: Annotated[int, typer.Option("--k", help="Items per user.")] = 10,
+    users: Annotated[Path | None, typer.Option(help="File with a column user_id; all users otherwise.")] = None,
+    items: Annotated[Path | None, typer.Option(help="File with a column item_id: the candidates.")] = None,
+    exclude: Annotated[Path | None, typer.Option(help="File with user_id, item_id: pairs to leave out.")] = None,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Recommend seen items too.")] = False,
+    intervention: InterventionName = "observe",
+    weight: Weight = None,
+    popularity: PopularityValue = None,
+    reading: Annotated[str, typer.Option(help="plug-in, predictive, quantile or thompson.")] = "plug-in",
+    quantile: Annotated[float, typer.Option(help="Probability read by --reading quantile.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of --reading thompson.")] = 0,
+) -> None:
+    """Write the best items of each user: user_id, item_id, rank, score, sd, lower, upper."""
+    from pyrorec.commands.tables import check_output, id_column, pairs_table, write_table
+
+    check_output(output)
+    loaded = load_run(run)
+    table = loaded.recommend(
+        users=None if users is None else id_column(users, "user_id", loaded.posterior.users),
+        items=None if items is None else id_column(items, "item_id", loaded.posterior.items),
+        exclude=None if exclude is None else pairs_table(exclude, loaded),
+        k=k,
+        intervention=build_intervention(intervention, weight, popularity, loaded),
+        reading=build_reading(reading, quantile, seed),
+        include_seen=include_seen,
+    )
+    write_table(table, output)
+    typer.echo(f"{len(table):,} recommendations for {table['user_id'].nunique():,} users in {output}")
+
+
+@app.command()
+def score(
+    run: RunFolder,
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="File with user_id and item_id.")],
+    *,
+    output: Output,
+    intervention: InterventionName = "observe",
+    weight: Weight = None,
+    popularity: PopularityValue = None,
+    reading: Annotated[str, typer.Option(help="plug-in, predictive, quantile or thompson.")] = "predictive",
+    quantile: Annotated[float, typer.Option(help="Probability read by --reading quantile.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of --reading thompson.")] = 0,
+) -> None:
+    """Write the pairs with mean (click probability, expected count or rating), sd, lower, upper."""
+    from pyrorec.commands.tables import check_output, pairs_table, write_table
+
+    check_output(output)
+    loaded = load_run(run)
+    table = loaded.score(
+        pairs_table(pairs, loaded),
+        intervention=build_intervention(intervention, weight, popularity, loaded),
+        reading=build_reading(reading, quantile, seed),
+    )
+    write_table(table, output)
+    typer.echo(f"{len(table):,} pairs scored in {output}")
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    test: Annotated[Path, typer.Argument(metavar="TEST", help="Log to judge the run on.")],
+    *,
+    at: Annotated[list[int], typer.Option(help="List lengths: --at 10 50.")] = [10, 50],  # noqa: B006
+    output: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write.")] = None,
+    user_column: UserColumn = "user_id",
+    item_column: ItemColumn = "item_id",
+    value_column: ValueColumn = "value",
+    timestamp_column: TimestampColumn = "timestamp",
+    exposure_column: ExposureColumn = "exposure",
+    propensity_column: PropensityColumn = "propensity",
+) -> None:
+    """Judge a run on a test log, baselines beside it."""
+    from pyrorec.commands.tables import check_output, print_evaluation, write_table
+    from pyrorec.inference.evaluate import evaluate as judge
+
+    check_numbers(at=min(at))
+    if output is not None:
+        check_output(output)
+    loaded = load_run(run)
+    names = columns(user_column, item_column, value_column, timestamp_column, exposure_column, propensity_column)
+    table = judge(loaded, read_test(test, names), at=tuple(at))
+    print_evaluation(table)
+    if output is not None:
+        write_table(table.reset_index(), output)
+
+
+@app.command()
+def diagnose(
+    run: RunFolder,
+    *,
+    output: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write.")] = None,
+) -> None:
+    """Say in plain words what of a run may be believed."""
+    from pyrorec.commands.tables import check_output, write_table
+    from pyrorec.inference.diagnostics import diagnose as examine
+
+    if output is not None:
+        check_output(output)
+    table = examine(load_run(run))
+    for line in table.itertuples():
+        typer.echo(f"[{line.verdict}] {line.check}: {line.finding}")
+    if output is not None:
+        write_table(table, output)
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """Write the run's report anew, as report.html in its folder."""
+    from pyrorec.commands.fit import rewrite_report
+
+    typer.echo(f"report in {rewrite_report(run)}")
+
+
+@app.command()
+def datasets() -> None:
+    """List public logs: where they are, what they hold, under which licence."""
+    from pyrorec.data import catalogue
+
+    for entry in catalogue().to_dict("records"):
+        typer.echo("\n".join(f"{name}: {value}" for name, value in entry.items()) + "\n")
+
+
+def columns(user: str, item: str, value: str, timestamp: str, exposure: str, propensity: str) -> Columns:
+    """The column names of a log."""
+    from pyrorec.data import Columns
+
+    return Columns(user=user, item=item, value=value, timestamp=timestamp, exposure=exposure, propensity=propensity)
+
+
+def read_test(path: Path, names: Columns) -> Interactions:
+    from pyrorec.data import read_interactions
+
+    return read_interactions(path, columns=names, allow_negative=True)
+
+
+def load_run(folder: Path) -> Run:
+    from pyrorec.inference.store import load
+
+    return load(folder)
+
+
+def check_numbers(**numbers: int | None) -> None:
+    """Refuses counts below one."""
+    from pyrorec.data import InputError
+
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {number}.")
+
+
+def build_intervention(name: str, weight: float | None, popularity: str | None, run: Run) -> Intervention:
+    """An intervention by name. Raises InputError for an unknown name or a missing value."""
+    from pyrorec.data import InputError
+    from pyrorec.inference.intervention import Deconfound, Observe, SetPopularity, Temper
+
+    simple: dict[str, Any] = {"observe": Observe, "deconfound": Deconfound}
+    if name in simple:
+        return simple[name]()  # type: ignore[no-any-return]
+    if name == "temper":
+        if weight is None:
+            raise InputError("--intervention temper needs --weight, for example --weight 0.5.")
+        return Temper(weight)
+    if name == "set":
+        if popularity is None:
+            raise InputError("--intervention set needs --popularity: a number, or a file with item_id and popularity.")
+        return SetPopularity(popularity_values(popularity, run))
+    raise InputError(f"There is no intervention '{name}'; there are observe, deconfound, set and temper.")
+
+
+def popularity_values(text: str, run: Run) -> float | pd.Series:
+    """A number, or the popularity column of a file by item id."""
+    from pyrorec.commands.tables import popularity_column
+
+    try:
+        return float(text)
+    except ValueError:
+        return popularity_column(Path(text), run.posterior.items)
+
+
+def build_reading(name: str, quantile: float, seed: int) -> Reading:
+    """A reading by name. Raises InputError for an unknown name."""
+    from pyrorec.data import InputError
+    from pyrorec.inference.scores import PlugIn, Predictive, Quantile, Thompson
+
+    known = {
+        "plug-in": PlugIn,
+        "predictive": Predictive,
+        "quantile": lambda: Quantile(quantile),
+        "thompson": lambda: Thompson(seed),
+    }
+    if name not in known:
+        raise InputError(f"There is no reading '{name}'; there are {', '.join(known)}.")
+    return known[name]()  # type: ignore[no-any-return, operator]
+
+
+def spread_at(arguments: list[str]) -> list[str]:
+    """`--at 10 50` as `--at 10 --at 50`, so that several list lengths can follow one flag."""
+    out: list[str] = []
+    inside = False
+    for argument in arguments:
+        if argument == "--at":
+            inside = True
+        elif inside and argument.lstrip("-").isdigit():
+            out += ["--at", argument]
+        else:
+            inside = False
+            out.append(argument)
+    return out
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command; refused input gives one sentence on standard error and exit status 2."""
+    from pyrorec.data.errors import InputError
+
+    try:
+        app(args=spread_at(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        typer.echo(f"pyrorec: {error}", err=True)
+        sys.exit(2)
+    except ArithmeticError as error:
+        typer.echo(f"pyrorec: {error}", err=True)
+        sys.exit(3)
+    except KeyboardInterrupt:
+        typer.echo("pyrorec: interrupted; a fit goes on with --resume", err=True)
+        sys.exit(130)

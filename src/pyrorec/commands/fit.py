@@ -1,0 +1,137 @@
+"""`pyrorec fit` and `pyrorec report`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pyrorec.commands.tables import print_evaluation
+from pyrorec.config import check_model, read_config, resolve_model, resolve_training
+from pyrorec.data import (
+    Columns,
+    InputError,
+    Interactions,
+    embedded_log,
+    embedded_truth,
+    read_interactions,
+    split_by_time,
+    split_random,
+)
+from pyrorec.inference.diagnostics import diagnose
+from pyrorec.inference.evaluate import evaluate
+from pyrorec.inference.fit import check_device, fit
+from pyrorec.inference.observations import check_values
+from pyrorec.inference.run import Run
+from pyrorec.inference.settings import Context
+from pyrorec.inference.store import check_folder, discard, load, publish, working_folder, write_contents
+from pyrorec.report import write_report
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for; `model` and `training` hold None where a flag was not given."""
+
+    log: Path | None
+    out: Path
+    columns: Columns
+    user_features: Path | None
+    item_features: Path | None
+    kind: str
+    config: Path | None
+    holdout: float
+    seed: int | None
+    threads: int | None
+    device: str
+    replace: bool
+    resume: bool
+    progress: bool
+    model: dict[str, Any]
+    training: dict[str, Any]
+
+
+def run_fit(request: Request) -> None:
+    """Everything that can be refused is refused before anything is written."""
+    check_model(request.kind)
+    check_folder(request.out, replace_run=request.replace or request.resume)
+    check_device(request.device)
+    config = read_config(request.config)
+    training = resolve_training(config, request.training)
+    train, test = read_parts(request)
+    choice = resolve_model(config, request.model, train)
+    train = train.with_missing(choice.missing)
+    check_values(train, choice.model)
+    seed = request.seed if request.seed is not None else int(config.get("seed", 0))
+    for sentence in filter(None, (train.aggregation, choice.reason)):
+        typer.echo(sentence)
+    work = start_folder(request)
+    context = Context(seed, request.device, request.threads, work, request.resume, request.progress)
+    try:
+        run = fit(choice.model, train, training=training, context=context)
+        publish_run(request, replace(run, reason=choice.reason), test, work)
+    except InputError:
+        remove(work, request.out)
+        raise
+
+
+def read_parts(request: Request) -> tuple[Interactions, Interactions | None]:
+    """Train and, where there is one, test."""
+    if not 0 <= request.holdout < 1:
+        raise InputError(f"--holdout is a share between 0 and 1, not {request.holdout}.")
+    if request.log is None:
+        return embedded_log()
+    log = read_interactions(
+        request.log,
+        columns=request.columns,
+        user_features=request.user_features,
+        item_features=request.item_features,
+        allow_negative=request.model["family"] == "gaussian",
+    )
+    if not request.holdout:
+        return log, None
+    if log.timestamp is not None:
+        return split_by_time(log, request.holdout)
+    return split_random(log, request.holdout, request.seed or 0)
+
+
+def start_folder(request: Request) -> Path:
+    """The working folder: fresh, or the interrupted fit's when resuming."""
+    work = working_folder(request.out)
+    if not request.resume:
+        discard(work)
+        work = working_folder(request.out)
+    return work
+
+
+def publish_run(request: Request, run: Run, test: Interactions | None, work: Path) -> None:
+    """Writes the run with its report, prints the evaluation, and makes the version current."""
+    write_contents(run, work)
+    evaluation = None if test is None else evaluate(run, test)
+    truth = embedded_truth() if request.log is None else None
+    write_report(
+        run, work / "report.html", test=test, evaluation=evaluation, truth=truth, diagnostics=diagnose(run)
+    )
+    final = publish(work, request.out)
+    if evaluation is not None:
+        print_evaluation(evaluation)
+    typer.echo(f"run in {request.out} ({final.name}), report in {request.out / 'report.html'}")
+
+
+def remove(work: Path, out: Path) -> None:
+    """Leaves nothing of a refused fit behind."""
+    discard(work)
+    for folder in (out / "versions", out):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def rewrite_report(folder: Path) -> Path:
+    """Writes the report of a run anew beside its versions, which stay as they are."""
+    run = load(folder)
+    path = folder / "report.html"
+    if path.is_symlink():
+        path = folder / "report-new.html"
+    write_report(run, path, diagnostics=diagnose(run))
+    return path

@@ -1,0 +1,94 @@
+"""Tables in and out of the command line: Parquet or CSV by the file's ending."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import typer
+
+from pyrorec.data import InputError
+from pyrorec.data.tables import read_table
+from pyrorec.inference.files import whole
+
+if TYPE_CHECKING:
+    from pyrorec.inference.run import Run
+
+ENDINGS = {".csv", ".parquet"}
+
+
+def check_output(path: Path) -> None:
+    """Refuses, before any work, a file that could not be written."""
+    if path.suffix not in ENDINGS:
+        raise InputError(f"{path}: give an output ending in .csv or .parquet.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file.")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table whole or not at all."""
+    with whole(path) as partial:
+        if path.suffix == ".csv":
+            table.to_csv(partial, index=False)
+        else:
+            plain = table.copy()
+            plain.attrs = {}
+            plain.to_parquet(partial, index=False)
+
+
+def wanting(*needed: str, rest: bool = False):  # type: ignore[no-untyped-def]
+    """A column chooser for `read_table` that refuses a table without the needed columns."""
+
+    def wanted(names: Sequence[str]) -> list[str]:
+        for column in needed:
+            if column not in names:
+                raise InputError(f"There is no column '{column}'; the file has {', '.join(map(str, names))}.")
+        return list(names) if rest else list(needed)
+
+    return wanted
+
+
+def id_column(path: Path, column: str, known: pd.Index) -> pd.Index:
+    """The ids of a file, as the run writes them."""
+    table = read_table(path, wanting(column), (column,))
+    return pd.Index(as_known(table[column], known, path))
+
+
+def pairs_table(path: Path, run: Run) -> pd.DataFrame:
+    """A table of pairs with all its columns, ids as the run writes them."""
+    table = read_table(path, wanting("user_id", "item_id", rest=True), ("user_id", "item_id"))
+    if table.empty:
+        raise InputError(f"{path} holds no pairs.")
+    table["user_id"] = as_known(table["user_id"], run.posterior.users, path)
+    table["item_id"] = as_known(table["item_id"], run.posterior.items, path)
+    return table
+
+
+def popularity_column(path: Path, known: pd.Index) -> pd.Series:
+    """Popularity by item id."""
+    table = read_table(path, wanting("item_id", "popularity"), ("item_id",))
+    values = pd.to_numeric(table["popularity"], errors="coerce")
+    if values.isna().any():
+        raise InputError(f"{path}: row {int(np.argmax(values.isna())) + 1} has no number in column popularity.")
+    return pd.Series(values.to_numpy(), index=pd.Index(as_known(table["item_id"], known, path)))
+
+
+def as_known(ids: pd.Series, known: pd.Index, path: Path) -> pd.Series:
+    """Ids written as the run writes them: text where the run has text, whole numbers where it has those."""
+    if ids.isna().any():
+        raise InputError(f"{path}: row {int(np.argmax(ids.isna())) + 1} has no {ids.name}.")
+    if known.inferred_type == "string" and not pd.api.types.is_string_dtype(ids):
+        return ids.astype(str)
+    return ids
+
+
+def print_evaluation(table: pd.DataFrame) -> None:
+    """The evaluation, one metric a line, with its notes."""
+    typer.echo(table.T.to_string(float_format=lambda x: f"{x:.4f}"))
+    for note in table.attrs.get("notes", []):
+        typer.echo(f"note: {note}")

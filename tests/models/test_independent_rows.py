@@ -1,0 +1,205 @@
+"""Rows of independent cells against a cell-by-cell evaluation with scipy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+
+from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
+from pyrorec.models.rows import IndependentRows, SparseRows, base
+
+
+
+def cloglog(clicks: np.ndarray, trials: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """A click is a Poisson count above zero."""
+    clicked, idle = stats.poisson.logsf(0, rate), stats.poisson.logpmf(0, rate)
+    return clicks * clicked + (trials - clicks) * idle + np.log(special.comb(trials, clicks))
+
+
+FAMILIES: list[Family] = [Poisson(), Bernoulli(), Cloglog(), Gaussian(sd=0.7)]
+REFERENCE: dict[type[Family], Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    Poisson: lambda y, n, eta: stats.poisson.logpmf(y, n * np.exp(eta)),
+    Bernoulli: lambda y, n, eta: stats.binom.logpmf(y, n, special.expit(eta)),
+    Cloglog: lambda y, n, eta: cloglog(y, n, np.exp(eta)),
+    Gaussian: lambda y, n, eta: n * stats.norm.logpdf(y, eta, 0.7),
+}
+WEIGHTS = [1.0, 0.0, 0.3]
+by_name = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+by_weight = pytest.mark.parametrize("missing_weight", WEIGHTS)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Dense arrays (rows, columns): value, trials, and which cells are stored at all."""
+
+    value: np.ndarray
+    trials: np.ndarray
+    stored: np.ndarray
+
+    def sparse(self, dtype: torch.dtype = torch.float64) -> SparseRows:
+        row, column = self.stored.nonzero()
+        return SparseRows.from_cells(
+            torch.as_tensor(row),
+            torch.as_tensor(column),
+            torch.as_tensor(self.value[row, column], dtype=dtype),
+            torch.as_tensor(self.trials[row, column], dtype=dtype),
+            self.value.shape,
+        )
+
+
+def cells(family: Family, seed: int = 0, rows: int = 5, columns: int = 7) -> Cells:
+    """Stored cells of 0 to 4 trials (0 is masked), some missing."""
+    rng = np.random.default_rng(seed)
+    stored = rng.random((rows, columns)) < 0.6
+    trials = rng.integers(0, 5, (rows, columns)) * stored
+    value = {
+        Outcome.CLICK: rng.binomial(trials, 0.5),
+        Outcome.COUNT: rng.poisson(2.0, trials.shape) * (trials > 0),
+        Outcome.RATING: rng.normal(size=trials.shape) * (trials > 0),
+    }[family.outcome]
+    return Cells(value.astype(float), trials.astype(float), stored)
+
+
+def factors(seed: int, rows: int = 5, columns: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, 3, generator=g).double(), torch.randn(columns, 3, generator=g).double()
+
+
+def naive(family: Family, data: Cells, eta: np.ndarray, missing_weight: float) -> np.ndarray:
+    """Each cell by itself: recorded, masked (nothing), or missing (a weighted zero)."""
+    reference, total = REFERENCE[type(family)], np.zeros(len(eta))
+    for u, i in np.ndindex(*eta.shape):
+        if not data.stored[u, i]:
+            total[u] += missing_weight * reference(0.0, 1.0, eta[u, i])
+        elif data.trials[u, i] > 0:
+            total[u] += reference(data.value[u, i], data.trials[u, i], eta[u, i])
+    return total
+
+
+def test_every_family_has_an_independent_reference() -> None:
+    assert set(Family.registry) == set(REFERENCE)
+
+
+@by_name
+@by_weight
+def test_log_prob_of_rows_is_the_sum_over_cells(family: Family, missing_weight: float) -> None:
+    data, (left, right) = cells(family), factors(1)
+    got = IndependentRows(family, left, right, missing_weight).log_prob(data.sparse())
+    np.testing.assert_allclose(got, naive(family, data, (left @ right.T).numpy(), missing_weight), rtol=1e-11)
+
+
+@by_name
+@by_weight
+def test_a_masked_cell_counts_as_if_its_column_were_not_there(family: Family, missing_weight: float) -> None:
+    data, (left, right) = cells(family, seed=3), factors(2)
+    data.stored[0, 4], data.trials[0, 4], data.value[0, 4] = True, 0.0, 0.0
+    others = np.arange(7) != 4
+    kept = Cells(data.value[:1, others], data.trials[:1, others], data.stored[:1, others])
+    masked = IndependentRows(family, left, right, missing_weight).log_prob(data.sparse())[0]
+    removed = IndependentRows(family, left[:1], right[others], missing_weight).log_prob(kept.sparse())[0]
+    assert float(masked) == pytest.approx(float(removed), rel=1e-12)
+
+
+@by_name
+def test_dense_values_are_fully_observed_rows(family: Family) -> None:
+    data, (left, right) = cells(family, seed=4), factors(3)
+    value = torch.as_tensor(np.minimum(data.value, 1.0))
+    expected = REFERENCE[type(family)](value.numpy(), np.ones((5, 7)), (left @ right.T).numpy()).sum(-1)
+    for missing_weight in WEIGHTS:
+        np.testing.assert_allclose(
+            IndependentRows(family, left, right, missing_weight).log_prob(value), expected, rtol=1e-11
+        )
+
+
+@by_name
+def test_cell_log_prob_is_per_stored_cell(family: Family) -> None:
+    data, (left, right) = cells(family), factors(1)
+    rows, eta = data.sparse(), (left @ right.T).numpy()[data.stored]
+    got = IndependentRows(family, left, right, 1.0).cell_log_prob(rows).numpy()
+    seen = data.trials[data.stored] > 0
+    expected = REFERENCE[type(family)](data.value[data.stored], data.trials[data.stored], eta)
+    np.testing.assert_allclose(got[seen], expected[seen], rtol=1e-11)
+    assert not got[~seen].any()
+
+
+@by_name
+@by_weight
+def test_gradients_match_finite_differences_of_the_reference(family: Family, missing_weight: float) -> None:
+    data, (left, right) = cells(family, seed=5), factors(4)
+    f, b = left.clone().requires_grad_(), right.clone().requires_grad_()
+    IndependentRows(family, f, b, missing_weight).log_prob(data.sparse()).sum().backward()
+
+    def value(a: np.ndarray, c: np.ndarray) -> float:
+        return float(naive(family, data, a @ c.T, missing_weight).sum())
+
+    np.testing.assert_allclose(f.grad[1], difference(lambda x: value(with_row(left, 1, x), right.numpy()), left[1]), rtol=1e-6, atol=1e-7)  # type: ignore[index] # fmt: skip
+    np.testing.assert_allclose(b.grad[2], difference(lambda x: value(left.numpy(), with_row(right, 2, x)), right[2]), rtol=1e-6, atol=1e-7)  # type: ignore[index] # fmt: skip
+
+
+def with_row(table: torch.Tensor, row: int, x: np.ndarray) -> np.ndarray:
+    out = table.numpy().copy()
+    out[row] = x
+    return out
+
+
+def difference(f: Callable[[np.ndarray], float], at: torch.Tensor, step: float = 1e-5) -> np.ndarray:
+    """Central differences of f, one coordinate at a time."""
+    x = at.numpy()
+    return np.array([(f(x + d) - f(x - d)) / (2 * step) for d in step * np.eye(len(x))])
+
+
+@by_name
+def test_samples_have_the_mean_and_variance_of_the_law(family: Family) -> None:
+    left, right = factors(5, rows=2, columns=3)
+    eta = 0.5 * (left @ right.T).numpy()
+    draws = IndependentRows(family, 0.5 * left, right, 1.0).sample((8000,)).numpy()
+    rate = np.exp(eta)
+    click = {"bernoulli": special.expit(eta), "cloglog": -np.expm1(-rate)}.get(family.name)
+    mean = {"poisson": rate, "gaussian": eta}.get(family.name, click)
+    variance = {"poisson": rate, "gaussian": np.full_like(eta, 0.49)}.get(family.name)
+    variance = click * (1 - click) if variance is None else variance
+    assert draws.shape == (8000, 2, 3)
+    assert (np.abs(draws.mean(0) - mean) < 4 * np.sqrt(variance / 8000)).all()
+    spread = ((draws - mean) ** 2).std(0) / np.sqrt(8000)
+    assert (np.abs(((draws - mean) ** 2).mean(0) - variance) < 4 * spread + 1e-9).all()
+
+
+def test_too_large_a_sample_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    law = IndependentRows(Poisson(), *factors(6), 1.0)
+    monkeypatch.setattr(base, "LARGEST_SAMPLE", 70)
+    assert law.sample((2,)).shape == (2, 5, 7)
+    with pytest.raises(ValueError, match="draw fewer rows"):
+        law.sample((3,))
+
+
+def test_rows_are_not_expanded() -> None:
+    law = IndependentRows(Poisson(), *factors(7), 1.0)
+    assert law.expand((5,)) is law
+    assert (law.batch_shape, law.event_shape) == ((5,), (7,))
+    with pytest.raises(NotImplementedError, match="as many factors as rows"):
+        law.expand((2, 5))
+
+
+@by_name
+@by_weight
+@pytest.mark.parametrize("largest", [60.0, -60.0])
+def test_extreme_float32_predictors_stay_finite(family: Family, missing_weight: float, largest: float) -> None:
+    left = torch.tensor([[largest], [0.0], [1.0]], requires_grad=True)
+    right = torch.tensor([[1.0], [0.5], [-1.0], [0.0]], requires_grad=True)
+    largest_count = {Outcome.COUNT: 352_698.0}.get(family.outcome, 1.0)
+    rows = SparseRows.from_cells(
+        torch.tensor([0, 0, 0, 1, 2]),
+        torch.tensor([0, 1, 2, 3, 0]),
+        torch.tensor([largest_count, 0.0, 1.0, 1.0, 0.0]),
+        torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0]),
+        (3, 4),
+    )
+    value = IndependentRows(family, left, right, missing_weight).log_prob(rows)
+    value.sum().backward()
+    assert value.dtype == torch.float32
+    assert all(bool(t.isfinite().all()) for t in (value, left.grad, right.grad))
