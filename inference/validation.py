@@ -68,10 +68,9 @@ def plug_in_scores(posterior: Posterior) -> Callable[[np.ndarray], np.ndarray]:
 def seen_matrix(rows: Rows) -> sparse.csr_array:
     """Unmasked cells of the user rows, users x items, as a pattern."""
     user = rows["user"].to("cpu")
-    pattern = (user.trials > 0).numpy().astype(np.float32)
-    seen = sparse.csr_array((pattern, user.column.numpy(), user.start.numpy()), shape=tuple(user.shape))
-    seen.eliminate_zeros()
-    return seen
+    seen = user.trials > 0
+    cells = (user.row[seen].numpy(), user.column[seen].numpy())
+    return sparse.csr_array((np.ones(int(seen.sum()), np.float32), cells), shape=tuple(user.shape))
 
 
 def _likelihood(spec: BilateralModel, validation: Interactions) -> Score:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pyrorec.guides import BilateralGuide
+from pyrorec.inference.train import module_local
 from pyrorec.models.bilateral import Batch, Bilateral, BilateralModel
 from pyrorec.models.distributions import PopularityDistribution
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
@@ -84,8 +85,11 @@ def both_sides(row: torch.Tensor, column: torch.Tensor, value: torch.Tensor, tri
 
 
 @pytest.fixture
-def tiny() -> Callable[..., Tiny]:
-    """Builds a perturbed model and refreshed guide on random data: 6 users, 5 items, 2 factors."""
+def tiny() -> Iterator[Callable[..., Tiny]]:
+    """Builds a perturbed model and refreshed guide on random data: 6 users, 5 items, 2 factors.
+
+    Parameters are local to their modules until the test ends, as they are in training.
+    """
 
     def build(
         predictor: Predictor,
@@ -120,7 +124,8 @@ def tiny() -> Callable[..., Tiny]:
                 q.refresh(model, side, rows[side])
         return Tiny(model, q, rows)
 
-    return build
+    with module_local():
+        yield build
 
 
 FITTING_PAIRS: list[tuple[Predictor, Family]] = [

@@ -208,10 +208,10 @@ def test_samples_share_the_frailty_of_their_row(kind: type[FrailtyRows], family:
 
 @pytest.mark.parametrize("count", [352_698.0, 9_000_000.0])
 def test_large_float32_counts_keep_the_fraction(count: float) -> None:
-    """y eta and log y! are millions each and nearly cancel."""
+    """y eta and log y! are millions each and nearly cancel; what is left is the rounding of the float32 rate."""
     law = GammaPoissonRows(Poisson(), torch.ones(1, 1), torch.tensor([[12.5]]), 1.0, 0.5)
     expected = stats.nbinom.logpmf(count, 0.5, 0.5 / (0.5 + np.exp(12.5)))
-    assert float(law.log_prob(torch.tensor([[count]]))) == pytest.approx(expected, abs=1e-3)
+    assert float(law.log_prob(torch.tensor([[count]]))) == pytest.approx(expected, abs=1e-7 * count)
 
 
 @by_law

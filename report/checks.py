@@ -1,0 +1,110 @@
+"""Predictions against what happened: on a test log with true negatives, and on the train log itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pyrorec.data import InputError, Interactions
+from pyrorec.evaluation import reliability_table
+from pyrorec.inference.evaluate import default_interventions, prepare, run_scorer
+from pyrorec.inference.intervention import Deconfound, Observe
+from pyrorec.inference.observations import cells
+from pyrorec.inference.run import Run
+from pyrorec.inference.scores import Predictive, pair_surface
+from pyrorec.models.families import Outcome
+from pyrorec.report.numbers import sampled_users
+
+CHECKED_CELLS = 300_000
+"""Train cells whose prediction is compared with what was observed."""
+CELLS_AT_ONCE = 50_000
+
+
+def reliability(run: Run, test: Interactions) -> dict[str, pd.DataFrame]:
+    """`reliability_table` of the explicit test cells under Observe and, with popularity, Deconfound.
+
+    Raises InputError with the reason where the test log cannot check a probability.
+    """
+    explicit, reason = _explicit(run, test)
+    if explicit is None:
+        raise InputError(reason)
+    tables = {}
+    for name, intervention in default_interventions(run).items():
+        if isinstance(intervention, Observe | Deconfound):
+            p = in_chunks(run_scorer(run, name, intervention).pairs, explicit.user, explicit.item)
+            tables[name] = reliability_table(p, explicit.value, explicit.trials)
+    return tables
+
+
+def _explicit(run: Run, test: Interactions) -> tuple[Interactions | None, str]:
+    prepared, _ = prepare(run, test)
+    return prepared.explicit, prepared.reason.removeprefix("Calibration is NaN: ").capitalize()
+
+
+def checked_cells(run: Run) -> pd.DataFrame:
+    """Train cells as item, weight, predicted and observed (value per trial, posterior predictive under Observe).
+
+    Where missing cells are zeros: all cells of some users, missing ones with their weight. Otherwise observed
+    cells. At most `CHECKED_CELLS`, sampled with the run's seed.
+    """
+    value, trials = cells(run.log, run.spec)
+    user, item = _chosen_cells(run)
+    weight, observed = trials[user, item], value[user, item]
+    weight = np.where(weight > 0, weight, run.log.missing.weight)
+    if run.spec.outcome is not Outcome.RATING:
+        observed = observed / np.maximum(weight, 1e-12)
+    kept = weight > 0
+    table = pd.DataFrame({"item": item, "weight": weight, "observed": observed})[kept]
+    return table.assign(predicted=in_chunks(_predictive(run), user[kept], item[kept]))
+
+
+def _chosen_cells(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(run.seed)
+    if not run.log.missing.weight:
+        number = np.sort(rng.permutation(len(run.log))[:CHECKED_CELLS])
+        return run.log.user[number], run.log.item[number]
+    users = sampled_users(run, CHECKED_CELLS)
+    return np.repeat(users, run.log.n_items), np.tile(np.arange(run.log.n_items), len(users))
+
+
+def _predictive(run: Run) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    @torch.no_grad()
+    def mean(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        surface = pair_surface(run.posterior, Observe(), torch.as_tensor(users), torch.as_tensor(items))
+        return Predictive().score(surface).double().numpy()
+
+    return mean
+
+
+def in_chunks(
+    pairs: Callable[[np.ndarray, np.ndarray], np.ndarray], users: np.ndarray, items: np.ndarray
+) -> np.ndarray:
+    """`pairs(users, items)` for few pairs at a time, so that memory stays bounded."""
+    parts = max(1, -(-len(users) // CELLS_AT_ONCE))
+    split = zip(np.array_split(users, parts), np.array_split(items, parts), strict=True)
+    return np.concatenate([pairs(u, i) for u, i in split])
+
+
+def by_prediction(table: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+    """Weighted mean `predicted` and `observed` of checked cells by groups of about equal weight, with `se`.
+
+    Cells are ordered by prediction; se is the standard error of the observed mean, cells taken as independent.
+    """
+    ordered = table.sort_values("predicted", kind="stable")
+    middle = (ordered.weight.cumsum() - ordered.weight / 2) / ordered.weight.sum()
+    moments = ordered[["predicted", "observed"]].assign(square=ordered.observed**2).mul(ordered.weight, axis=0)
+    sums = moments.assign(weight=ordered.weight).groupby(np.minimum((middle * bins).astype(int), bins - 1)).sum()
+    means = sums[["predicted", "observed", "square"]].div(sums.weight, axis=0).reset_index(drop=True)
+    variance = (means.square - means.observed**2).clip(lower=0)
+    return means[["predicted", "observed"]].assign(se=np.sqrt(variance / sums.weight.to_numpy()))
+
+
+def item_sums(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
+    """Predicted and observed totals of each item over checked cells; means for ratings."""
+    weighted = table[["predicted", "observed"]].mul(table.weight, axis=0).groupby(table.item).sum()
+    if outcome is Outcome.RATING:
+        return weighted.div(table.weight.groupby(table.item).sum(), axis=0)
+    return weighted
