@@ -16,7 +16,7 @@ from pyrorec.models.affinities import log_mean_exp_factors
 from pyrorec.models.bilateral import Batch, Bilateral
 from pyrorec.models.distributions import Scale
 from pyrorec.models.rows import SparseRows
-from pyrorec.models.rows.decode import with_offsets
+from pyrorec.models.rows.decode import decode_stored, with_offsets
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.side import Side
 
@@ -76,15 +76,22 @@ class BilateralGuide(PyroModule):
         active, passive = model.sides(side)
         was_training, _ = self.training, self.eval()
         step = max(1, CHUNK_CELLS // max(1, passive.size))
-        chunks = torch.arange(active.size, device=rows.start.device).split(step)
-        for ids in chunks:
+        for ids in torch.arange(active.size, device=rows.start.device).split(step):
             self._keep_factors(active, rows.take(ids), ids)
         if active.centred:
             active.centre.copy_(self._kept(side).mean.mean(0))
-        if model.integrates(active):
-            for ids in chunks:
-                self._kept(side).set_effect(self.frailty_posterior(model, active, rows.take(ids), ids), ids)
+        self.refresh_effects(model, side, rows)
         self.train(was_training)
+
+    @torch.no_grad()
+    def refresh_effects(self, model: Bilateral, side: str, rows: SparseRows) -> None:
+        """Recomputes the law of a side's integrated effects given the kept factors of both sides."""
+        active, passive = model.sides(side)
+        if not model.integrates(active):
+            return
+        step = max(1, CHUNK_CELLS // max(1, passive.size))
+        for ids in torch.arange(active.size, device=rows.start.device).split(step):
+            self._kept(side).set_effect(self.frailty_posterior(model, active, rows.take(ids), ids), ids)
 
     def _kept(self, side: str) -> SidePosterior:
         return self.posterior[side]  # type: ignore[return-value]
@@ -108,7 +115,17 @@ class BilateralGuide(PyroModule):
             column = column + other.effect.mean.log()
         law = model.make_rows(side, *with_offsets(left, right, None, column))
         assert isinstance(law, FrailtyRows)
-        return law.frailty_posterior(rows)
+        return law.frailty_posterior(rows, self._typical(model, side, rows, ids))
+
+    def _typical(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> Tensor:
+        """Expected linear predictor of each stored cell, (cells,)."""
+        _, passive = model.sides(side.name)
+        mine, other = self._kept(side.name), self._kept(passive.name)
+        column = model.level.intercept.expand(passive.size)
+        if other.effect is not None:
+            column = column + mean_log(other.effect)
+        left, right = with_offsets(mine.mean[ids] - side.centre, other.mean - passive.centre, None, column)
+        return decode_stored(left, right, rows)
 
 
 class DeltaGuide(BilateralGuide):
@@ -129,3 +146,8 @@ def starting_frailty(totals: Tensor, shape: float) -> dist.Gamma:
     """Before the first refresh: Gamma with the row's share of the total as its mean."""
     average = totals.mean().clamp_min(1e-6)
     return dist.Gamma(shape + totals, shape + average.expand_as(totals))
+
+
+def mean_log(law: dist.Gamma) -> Tensor:
+    """E log z of a Gamma (maths 4.1)."""
+    return torch.digamma(law.concentration) - law.rate.log()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pyro.distributions as dist
 import torch
@@ -46,7 +47,7 @@ class RowEncoder(nn.Module):
     """Pattern and values of a row -> tanh layers -> normal posterior of its factors (and of its effect).
 
     The first layer is a weighted sum of one embedding per column and channel, so it costs the number of
-    stored cells, not of columns. `dropout` leaves out that share of a row's cells in training. A sampled effect reads, beside
+    stored cells, not of columns. `dropout` hides that share of a row's cells in training. A sampled effect reads, beside
     the last hidden layer, the row's length, total and mean value, standardised over the fitting rows.
     """
 
@@ -63,11 +64,11 @@ class RowEncoder(nn.Module):
         self.pattern = nn.Parameter(torch.randn(rows.columns, widths[0]) * 0.3)
         self.value = nn.Parameter(torch.randn(rows.columns, widths[0]) * 0.3) if inputs.varies else None
         self.bias = nn.Parameter(torch.zeros(widths[0]))
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.factors_head = NormalHead(widths[-1], factors, scale)
         summary = inputs.summary(rows)
         self.register_buffer("summary_mean", summary.mean(0))
-        self.register_buffer("summary_sd", summary.std(0).nan_to_num(0.0).clamp_min(1e-3))
+        self.register_buffer("summary_sd", summary.std(0, correction=0).clamp_min(1e-3))
         self.effect_head = NormalHead(widths[-1] + summary.shape[1], 1, 1.0) if effect else None
 
     def _embed(self, rows: SparseRows, table: Tensor, weights: Tensor) -> Tensor:

@@ -77,10 +77,13 @@ def anchored(run: Run) -> Finding:
     law = run.posterior.popularity
     if law is None:
         return Finding(GOOD, float("nan"), "the model holds no popularity")
-    totals = pd.Series(run.log.item_totals)
-    rank = float(pd.Series(law.mean.numpy()).rank().corr(totals.rank()))
+    unobserved = not run.log.missing.weight
+    exposure = np.bincount(run.log.item, run.log.trials, run.log.n_items) if unobserved else 1.0
+    rate = pd.Series(run.log.item_totals / np.maximum(exposure, 1.0))
+    rank = float(pd.Series(law.mean.numpy()).rank().corr(rate.rank()))
     verdict = GOOD if rank > 0.7 else DOUBTFUL
-    return Finding(verdict, rank, f"popularity follows the items' totals with rank correlation {rank:.2f}")
+    what = "mean values" if unobserved else "totals"
+    return Finding(verdict, rank, f"popularity follows the items' {what} with rank correlation {rank:.2f}")
 
 
 def predictive_totals(run: Run) -> Finding:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.infer import Trace_ELBO
 from pyro.distributions.util import scale_and_mask
+from pyro.infer import Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -66,7 +66,7 @@ class AnalyticELBO(Trace_ELBO):
         return scale_and_mask(kl, site["scale"], site["mask"]).sum()
 
 
-def latent_and_observed(trace: Trace) -> list[tuple[str, dict[str, Any]]]:
+def latent_and_observed(trace: Trace) -> list[tuple[str, Any]]:
     """Sites that carry a log-probability; plates do not."""
     return [
         (name, site)

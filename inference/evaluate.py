@@ -46,8 +46,12 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Test:
-    """A test log in the codes of a run: positives, train pattern, and the explicit cells if there are negatives."""
+    """A test log in the codes of a run: positives, and the explicit cells if there are negatives.
 
+    `seen` are all cells of the train log, which are never recommended; `train` its positives, which baselines fit.
+    """
+
+    seen: sparse.csr_array
     train: sparse.csr_array
     positives: sparse.csr_array
     explicit: Interactions | None
@@ -106,7 +110,13 @@ def prepare(run: Run, test: Interactions) -> tuple[Test, list[str]]:
     shape = (len(run.posterior.users), len(run.posterior.items))
     positive = positives(sparse.csr_array((value.astype(np.float32), (user[kept], item[kept])), shape=shape))
     explicit, reason = explicit_cells(run, test, kept, user, item)
-    return Test(positives(run.log.matrix(Entry.PATTERN)), positive, explicit, reason), notes
+    seen, train = positives(run.log.matrix(Entry.PATTERN)), positives(run.log.matrix(Entry.VALUE))
+    if not run.log.missing.weight:
+        notes.append(
+            "Missing cells are unobserved: the ranking metrics judge whom the log happened to show what, "
+            "so prefer the within-user AUC."
+        )
+    return Test(seen, train, positive, explicit, reason), notes
 
 
 def threshold(run: Run) -> float:
@@ -169,8 +179,8 @@ def baseline_scorer(baseline: Baseline, train: sparse.csr_array) -> Scorer:
 
 def row(scorer: Scorer, test: Test, at: Sequence[int]) -> pd.Series:
     """All metrics of one scorer."""
-    users = evaluable_users(test.train, test.positives)
-    found, ranked = top_k(score_chunks(scorer.scores, users), test.train, item_counts(test.train) > 0, max(at))
+    users = evaluable_users(test.seen, test.positives)
+    found, ranked = top_k(score_chunks(scorer.scores, users), test.seen, item_counts(test.seen) > 0, max(at))
     ranking = ranking_metrics(ranked, found, test.positives, at=tuple(at))
     bias = popularity_bias_metrics(ranked, found, test.train, at=tuple(at))
     return pd.concat([ranking, bias, calibration(scorer, test.explicit)])

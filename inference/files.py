@@ -42,7 +42,7 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_with(path: Path, write: Callable[[Path], Any]) -> None:
+def write_with(path: Path, write: Callable[..., Any]) -> None:
     """Calls `write` on the temporary path."""
     with whole(path) as partial:
         write(partial)

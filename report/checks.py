@@ -50,24 +50,27 @@ def checked_cells(run: Run) -> pd.DataFrame:
     Where missing cells are zeros: all cells of some users, missing ones with their weight. Otherwise observed
     cells. At most `CHECKED_CELLS`, sampled with the run's seed.
     """
+    user, item, value, trials = _rows_of_some_users(run) if run.log.missing.weight else _some_observed_cells(run)
+    weight = np.where(trials > 0, trials, run.log.missing.weight)
+    observed = value if run.spec.outcome is Outcome.RATING else value / weight
+    predicted = in_chunks(_predictive(run), user, item)
+    return pd.DataFrame({"item": item, "weight": weight, "predicted": predicted, "observed": observed})
+
+
+def _rows_of_some_users(run: Run) -> tuple[np.ndarray, ...]:
+    """Codes of user and item, value and trials of every cell of sampled users; a missing cell has no trials."""
     value, trials = cells(run.log, run.spec)
-    user, item = _chosen_cells(run)
-    weight, observed = trials[user, item], value[user, item]
-    weight = np.where(weight > 0, weight, run.log.missing.weight)
-    if run.spec.outcome is not Outcome.RATING:
-        observed = observed / np.maximum(weight, 1e-12)
-    kept = weight > 0
-    table = pd.DataFrame({"item": item, "weight": weight, "observed": observed})[kept]
-    return table.assign(predicted=in_chunks(_predictive(run), user[kept], item[kept]))
-
-
-def _chosen_cells(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(run.seed)
-    if not run.log.missing.weight:
-        number = np.sort(rng.permutation(len(run.log))[:CHECKED_CELLS])
-        return run.log.user[number], run.log.item[number]
     users = sampled_users(run, CHECKED_CELLS)
-    return np.repeat(users, run.log.n_items), np.tile(np.arange(run.log.n_items), len(users))
+    user, item = np.repeat(users, run.log.n_items), np.tile(np.arange(run.log.n_items), len(users))
+    return user, item, value[users].toarray().ravel(), trials[users].toarray().ravel()
+
+
+def _some_observed_cells(run: Run) -> tuple[np.ndarray, ...]:
+    """Codes of user and item, value and trials of sampled cells that were tried at least once."""
+    value, trials = (matrix.tocoo() for matrix in cells(run.log, run.spec))
+    tried = np.flatnonzero(trials.data > 0)
+    chosen = np.sort(np.random.default_rng(run.seed).permutation(tried)[:CHECKED_CELLS])
+    return value.row[chosen], value.col[chosen], value.data[chosen], trials.data[chosen]
 
 
 def _predictive(run: Run) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -91,15 +94,16 @@ def in_chunks(
 def by_prediction(table: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     """Weighted mean `predicted` and `observed` of checked cells by groups of about equal weight, with `se`.
 
-    Cells are ordered by prediction; se is the standard error of the observed mean, cells taken as independent.
+    Cells are ordered by prediction; se = sqrt(sum w^2 (y - mean)^2) / sum w, cells taken as independent.
     """
     ordered = table.sort_values("predicted", kind="stable")
-    middle = (ordered.weight.cumsum() - ordered.weight / 2) / ordered.weight.sum()
-    moments = ordered[["predicted", "observed"]].assign(square=ordered.observed**2).mul(ordered.weight, axis=0)
-    sums = moments.assign(weight=ordered.weight).groupby(np.minimum((middle * bins).astype(int), bins - 1)).sum()
-    means = sums[["predicted", "observed", "square"]].div(sums.weight, axis=0).reset_index(drop=True)
-    variance = (means.square - means.observed**2).clip(lower=0)
-    return means[["predicted", "observed"]].assign(se=np.sqrt(variance / sums.weight.to_numpy()))
+    weight, observed = ordered.weight.to_numpy(), ordered.observed.to_numpy()
+    middle = (weight.cumsum() - weight / 2) / weight.sum()
+    _, group = np.unique(np.minimum((middle * bins).astype(int), bins - 1), return_inverse=True)
+    total = np.bincount(group, weight)
+    means = {name: np.bincount(group, weight * ordered[name]) / total for name in ("predicted", "observed")}
+    apart = weight * (observed - means["observed"][group])
+    return pd.DataFrame(means).assign(se=np.sqrt(np.bincount(group, apart**2)) / total)
 
 
 def item_sums(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:

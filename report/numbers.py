@@ -27,9 +27,7 @@ BIAS = ("arp", "aplt", "gini", "item_coverage")
 
 def best_epoch(run: Run) -> int | None:
     """The epoch that `fit` kept: the best validation score after the KL warm-up; None where nothing was watched."""
-    watched = [
-        line for line in run.metrics if "validation" in line and line["epoch"] + 1 > run.training.kl_warmup
-    ]
+    watched = [line for line in run.metrics if "validation" in line and line["epoch"] + 1 > run.training.kl_warmup]
     return int(max(watched, key=lambda line: line["validation"])["epoch"]) if watched else None
 
 

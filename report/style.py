@@ -6,7 +6,9 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; markers repeat what the colours say.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -16,7 +18,7 @@ PURPLE, SKY, GREY, BLACK = "#CC79A7", "#56B4E9", "#8A8A8A", "#222222"
 OF_INTERVENTION = {"observe": (BLUE, "o"), "deconfound": (VERMILION, "s"), "temper 0.5": (GREEN, "^")}
 OF_OTHERS = (GREY, "D")
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -28,7 +30,8 @@ STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.7,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
     "legend.fontsize": 8,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
@@ -48,9 +51,22 @@ def canvas(
 
 
 def captioned(figure: Figure, caption: str) -> Figure:
-    """The figure with its caption as its label, which the page prints below it."""
+    """The finished figure with its caption as its label, which the page prints below it."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                _plain_ticks(axis)
     figure.set_label(caption)
     return figure
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Labels 1, 2, 5, 10 where a logarithmic axis spans little, and powers of ten only where it spans much."""
+    low, high = axis.get_view_interval()
+    axis.set_minor_formatter(NullFormatter())
+    if high / low < 100:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def literal(label: object) -> str:

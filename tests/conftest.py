@@ -76,7 +76,9 @@ class Tiny:
         self.guide(batch, self.model)
 
 
-def both_sides(row: torch.Tensor, column: torch.Tensor, value: torch.Tensor, trials: torch.Tensor, shape: tuple[int, int]) -> dict[str, SparseRows]:  # fmt: skip
+def both_sides(
+    row: torch.Tensor, column: torch.Tensor, value: torch.Tensor, trials: torch.Tensor, shape: tuple[int, int]
+) -> dict[str, SparseRows]:
     """Rows of users and of items from the same cells."""
     return {
         "user": SparseRows.from_cells(row, column, value, trials, shape),

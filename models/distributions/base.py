@@ -6,8 +6,6 @@ from abc import abstractmethod
 from enum import Enum
 from typing import Any, ClassVar
 
-import torch.distributions as td
-
 from pyrorec.models.component import Component
 from pyrorec.models.registry import Registry
 
@@ -30,5 +28,5 @@ class PopularityDistribution(Component):
         cls.registry.add(cls)
 
     @abstractmethod
-    def population(self) -> td.Distribution:
+    def population(self) -> Any:
         """The law p(z) of one item drawn from the population; batch shape ()."""

@@ -23,8 +23,12 @@ class FrailtyRows(RowDistribution):
         self.frailty_shape = torch.as_tensor(shape, dtype=factors.dtype, device=factors.device)
 
     @abstractmethod
-    def frailty_posterior(self, value: SparseRows | Tensor) -> dist.Gamma:
-        """The law of z given the row, batch shape (rows,); exact or the nearest Gamma, as the class says."""
+    def frailty_posterior(self, value: SparseRows | Tensor, typical: Tensor | None = None) -> dist.Gamma:
+        """The law of z given the row, batch shape (rows,); exact or the nearest Gamma, as the class says.
+
+        Under uncertain factors and effects the linear predictor should hold log expected rates, and `typical`
+        (cells,) the expected log rate of each stored cell, where the two differ.
+        """
 
     def linear_predictor(self, sample_shape: torch.Size) -> Tensor:
         """eta with a fresh z for each row of each draw: rows draw from the population, not the posterior."""

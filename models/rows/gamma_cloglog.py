@@ -49,10 +49,16 @@ class GammaCloglogRows(FrailtyRows):
         return marginal.to(self.factors.dtype) + choose
 
     @torch.no_grad()
-    def frailty_posterior(self, value: SparseRows | Tensor) -> dist.Gamma:
-        """The Gamma with the posterior's E z and E log z, both by the same quadrature; exact without clicks."""
+    def frailty_posterior(self, value: SparseRows | Tensor, typical: Tensor | None = None) -> dist.Gamma:
+        """The Gamma with the posterior's E z and E log z, both by the same quadrature; exact without clicks.
+
+        What was not clicked enters by its expected rate, exactly; a click by `typical`: log(1 - exp(-z r)) is
+        linear in log r where clicks are rare, and the expected rate would take every click for an easy one.
+        """
         rows = as_rows(value)
         idle, rate, clicks = self._rates(rows)
+        if typical is not None:
+            rate = safe_exp(typical).double().clamp_min(TINY)
         log_integral, (t, log_terms) = self._integrate(rows, idle, rate, clicks)
         weight = torch.exp(log_terms - log_integral)
         fitted = match_gamma((weight * t.exp()).sum(0), (weight * t).sum(0))

@@ -28,8 +28,8 @@ class GammaPoissonRows(FrailtyRows):
         marginal = torch.lgamma(a + n) - torch.lgamma(a) + a * a.log() - (a + n) * torch.log(a + mass.double())
         return (cells + marginal).to(eta.dtype)
 
-    def frailty_posterior(self, value: SparseRows | Tensor) -> dist.Gamma:
-        """z | row ~ Gamma(a + n, a + S): exact (conjugate)."""
+    def frailty_posterior(self, value: SparseRows | Tensor, typical: Tensor | None = None) -> dist.Gamma:
+        """z | row ~ Gamma(a + n, a + S): exact (conjugate); only expected rates enter."""
         rows = as_rows(value)
         mass, _ = self.row_mass(rows)
         return dist.Gamma(self.frailty_shape + rows.totals, self.frailty_shape + mass)

@@ -40,7 +40,9 @@ Output = Annotated[Path, typer.Option(help="CSV or Parquet file to write.")]
 
 @app.command()
 def fit(
-    log: Annotated[Path | None, typer.Argument(metavar="[LOG]", help="CSV, TSV or Parquet; none: embedded log.")] = None,
+    log: Annotated[
+        Path | None, typer.Argument(metavar="[LOG]", help="CSV, TSV or Parquet; none: embedded log.")
+    ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     model: Annotated[str, typer.Option(help="Kind of model: bilateral.")] = "bilateral",
@@ -253,7 +255,7 @@ def build_intervention(name: str, weight: float | None, popularity: str | None, 
 
     simple: dict[str, Any] = {"observe": Observe, "deconfound": Deconfound}
     if name in simple:
-        return simple[name]()  # type: ignore[no-any-return]
+        return simple[name]()
     if name == "temper":
         if weight is None:
             raise InputError("--intervention temper needs --weight, for example --weight 0.5.")
@@ -288,7 +290,7 @@ def build_reading(name: str, quantile: float, seed: int) -> Reading:
     }
     if name not in known:
         raise InputError(f"There is no reading '{name}'; there are {', '.join(known)}.")
-    return known[name]()  # type: ignore[no-any-return, operator]
+    return known[name]()
 
 
 def spread_at(arguments: list[str]) -> list[str]:

@@ -77,7 +77,9 @@ def resolve_model(config: dict[str, Any], flags: dict[str, Any], log: Interactio
         choice = choose(
             log, base, family=family, predictor=predictor, binarise=binarise, missing=resolve_missing(config, flags)
         )
-        return choice if prior is None else replace(choice, model=replace(choice.model, popularity=prior, activity=prior))
+        return (
+            choice if prior is None else replace(choice, model=replace(choice.model, popularity=prior, activity=prior))
+        )
     except UnfitPair as error:
         raise InputError(f"{error}.") from error
 

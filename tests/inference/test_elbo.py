@@ -20,7 +20,7 @@ from pyrorec.models.bilateral import Batch
 from pyrorec.models.families import Family, Gaussian, Poisson
 from pyrorec.models.predictors import LogAdditive, Plain, Predictor
 
-DRAWS = 300
+DRAWS = 200
 BATCHES: dict[str, tuple[str, list[int] | None, float]] = {
     "all users": ("user", None, 1.0),
     "two items, half the KL": ("item", [3, 1], 0.5),
@@ -64,7 +64,9 @@ def test_both_estimators_agree(tiny: Callable[..., Tiny], predictor: Predictor, 
 
 
 @every_batch
-def test_monte_carlo_is_pyros_own_with_the_same_seed(tiny: Callable[..., Tiny], predictor: Predictor, family: Family, batch: tuple) -> None:  # fmt: skip
+def test_monte_carlo_is_pyros_own_with_the_same_seed(
+    tiny: Callable[..., Tiny], predictor: Predictor, family: Family, batch: tuple
+) -> None:
     fit, ours = tiny(predictor, family), MonteCarloELBO()
     loss = evaluate(ours, fit, fit.batch(*batch), 7)
     assert loss == evaluate(Trace_ELBO(), fit, fit.batch(*batch), 7)
@@ -120,16 +122,14 @@ def normal_kl(q: Any, scale: float) -> torch.Tensor:
 
 def gamma_kl(a: torch.Tensor, b: torch.Tensor, a0: torch.Tensor, b0: torch.Tensor) -> torch.Tensor:
     """Sum of KL(Gamma(a, b) || Gamma(a0, b0)), rates."""
-    return (
-        (a - a0) * a.digamma() - a.lgamma() + a0.lgamma() + a0 * (b / b0).log() + a * (b0 / b - 1)
-    ).sum()
+    return ((a - a0) * a.digamma() - a.lgamma() + a0.lgamma() + a0 * (b / b0).log() + a * (b0 / b - 1)).sum()
 
 
 @every_batch
 def test_analytic_terms_match_the_formulas(tiny: Callable[..., Tiny], batch: tuple) -> None:
     fit, elbo = tiny(LogAdditive(), Poisson()), AnalyticELBO()
     evaluate(elbo, fit, fit.batch(*batch), 0)
-    side, ids, weight = batch
+    side, _, weight = batch
     other, effect = {"user": ("item", "popularity"), "item": ("user", "activity")}[side]
     kept = fit.guide.posterior[other]
     a, b = kept.first.numpy(), kept.second.numpy()
@@ -181,6 +181,8 @@ def test_analytic_refuses_a_pair_without_closed_form() -> None:
     def guide() -> None:
         pyro.sample("z", dist.StudentT(torch.tensor(4.0)))
 
-    with pytest.raises(NotImplementedError, match=r"site 'z' has no closed-form KL\(StudentT \|\| Normal\).*MonteCarlo"):
+    with pytest.raises(
+        NotImplementedError, match=r"site 'z' has no closed-form KL\(StudentT \|\| Normal\).*MonteCarlo"
+    ):
         AnalyticELBO().differentiable_loss(model, guide)
     assert np.isfinite(float(MonteCarloELBO().differentiable_loss(model, guide)))

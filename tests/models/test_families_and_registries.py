@@ -130,7 +130,9 @@ def test_a_component_survives_a_configuration_file(registry: Registry[Any], cls:
 
 
 @every_component
-def test_learned_fields_start_where_they_are_given_and_stay_positive(registry: Registry[Any], cls: type[Component]) -> None:  # fmt: skip
+def test_learned_fields_start_where_they_are_given_and_stay_positive(
+    registry: Registry[Any], cls: type[Component]
+) -> None:
     held = Learned(cls.example())
     assert held.fixed().to_dict() == pytest.approx(cls.example().to_dict())
     assert set(held.log_values) == set(cls.learned)
@@ -199,7 +201,7 @@ def test_the_same_qualified_name_replaces(scratch: Registry[Any]) -> None:
 
 def test_another_class_of_the_same_name_is_refused(scratch: Registry[Any]) -> None:
     scratch_family("Scratch")
-    with pytest.raises(ValueError, match="'scratch' is taken by .*Scratch"):
+    with pytest.raises(ValueError, match=r"'scratch' is taken by .*Scratch"):
         scratch_family("Other")
     with pytest.raises(ValueError, match="'poisson' is taken"):
         type("Mine", (Poisson,), {"name": "poisson", "__module__": __name__})
@@ -220,7 +222,7 @@ def test_a_class_without_a_name_of_its_own_is_not_registered(scratch: Registry[A
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="no family is called 'zip'; there are: bernoulli, cloglog"):
+    with pytest.raises(KeyError, match=r"no family is called 'zip'; there are: bernoulli, cloglog"):
         Family.registry["zip"]
 
 

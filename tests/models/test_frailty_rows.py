@@ -25,7 +25,9 @@ def cell_log_prob(family: Family, value: float, trials: float, rate: np.ndarray)
     return value * stats.poisson.logsf(0, rate) - (trials - value) * rate + np.log(special.comb(trials, value))
 
 
-def log_joint(family: Family, eta: np.ndarray, row: list[tuple[int, float, float]], missing_weight: float, shape: float) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def log_joint(
+    family: Family, eta: np.ndarray, row: list[tuple[int, float, float]], missing_weight: float, shape: float
+) -> tuple[np.ndarray, np.ndarray]:
     """A fine grid of t = log z and log p(row, t); `row` lists (column, value, trials) of stored cells."""
     t = np.linspace(-60 / min(shape, 1.0), 8, 40_001)
     z = np.exp(t)
@@ -61,7 +63,11 @@ def example(family: Family) -> tuple[torch.Tensor, torch.Tensor, list[list[tuple
     """Three rows of four columns: several trials and a masked cell; nothing but masked; zeros alone."""
     g = torch.Generator().manual_seed(4)
     left, right = torch.randn(3, 2, generator=g).double(), 0.5 * torch.randn(4, 2, generator=g).double()
-    first = [(0, 2.0, 3.0), (1, 0.0, 0.0), (2, 1.0, 1.0)] if family.name == "cloglog" else [(0, 5.0, 2.0), (1, 0.0, 0.0), (2, 1.0, 1.0)]  # fmt: skip
+    first = (
+        [(0, 2.0, 3.0), (1, 0.0, 0.0), (2, 1.0, 1.0)]
+        if family.name == "cloglog"
+        else [(0, 5.0, 2.0), (1, 0.0, 0.0), (2, 1.0, 1.0)]
+    )
     return left, right, [first, [(3, 0.0, 0.0)], [(1, 0.0, 2.0)]]
 
 
@@ -72,7 +78,9 @@ def test_every_integrated_combination_is_tested() -> None:
 @by_law
 @by_weight
 @pytest.mark.parametrize("shape", [0.4, 1.0, 5.0])
-def test_log_prob_integrates_over_z(kind: type[FrailtyRows], family: Family, missing_weight: float, shape: float) -> None:
+def test_log_prob_integrates_over_z(
+    kind: type[FrailtyRows], family: Family, missing_weight: float, shape: float
+) -> None:
     left, right, rows = example(family)
     got = kind(family, left, right, missing_weight, shape).log_prob(as_rows(rows, 4))
     eta = (left @ right.T).numpy()
@@ -82,7 +90,9 @@ def test_log_prob_integrates_over_z(kind: type[FrailtyRows], family: Family, mis
 
 @by_law
 @by_weight
-def test_a_masked_cell_counts_as_if_its_column_were_not_there(kind: type[FrailtyRows], family: Family, missing_weight: float) -> None:  # fmt: skip
+def test_a_masked_cell_counts_as_if_its_column_were_not_there(
+    kind: type[FrailtyRows], family: Family, missing_weight: float
+) -> None:
     left, right, rows = example(family)
     masked = kind(family, left[:1], right, missing_weight, 0.8).log_prob(as_rows(rows[:1], 4))
     moved = [(0, *rows[0][0][1:]), (1, *rows[0][2][1:])]
@@ -109,9 +119,13 @@ def clicks_law(rate: float, clicks: int, idle: bool, shape: float) -> tuple[Gamm
 
 
 SATURATED = {
-    (20.0, 1, False, 0.1), (20.0, 1, False, 0.3), (20.0, 3, False, 0.1), (20.0, 3, False, 0.3),
-    (20.0, 40, False, 0.1), (20.0, 40, False, 0.3),
-}  # fmt: skip
+    (20.0, 1, False, 0.1),
+    (20.0, 1, False, 0.3),
+    (20.0, 3, False, 0.1),
+    (20.0, 3, False, 0.3),
+    (20.0, 40, False, 0.1),
+    (20.0, 40, False, 0.3),
+}
 missed = pytest.mark.xfail(
     strict=True, reason="24 adaptive Gauss-Hermite nodes miss the plateau of saturated clicks at small shapes"
 )
@@ -165,7 +179,9 @@ def test_unclicked_rows_have_an_exact_posterior(kind: type[FrailtyRows], family:
 
 @by_law
 @by_weight
-def test_gradients_match_finite_differences_of_the_integral(kind: type[FrailtyRows], family: Family, missing_weight: float) -> None:  # fmt: skip
+def test_gradients_match_finite_differences_of_the_integral(
+    kind: type[FrailtyRows], family: Family, missing_weight: float
+) -> None:
     left, right, rows = example(family)
     shape = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
     f, b = left.clone().requires_grad_(), right.clone().requires_grad_()
@@ -217,7 +233,9 @@ def test_large_float32_counts_keep_the_fraction(count: float) -> None:
 @by_law
 @by_weight
 @pytest.mark.parametrize("largest", [60.0, -60.0, 25.0])
-def test_extreme_float32_predictors_stay_finite(kind: type[FrailtyRows], family: Family, missing_weight: float, largest: float) -> None:  # fmt: skip
+def test_extreme_float32_predictors_stay_finite(
+    kind: type[FrailtyRows], family: Family, missing_weight: float, largest: float
+) -> None:
     left = torch.tensor([[largest], [0.0], [1.0], [largest]], requires_grad=True)
     right = torch.tensor([[1.0], [0.97], [-1.0], [0.0]], requires_grad=True)
     count = 352_698.0 if family.name == "poisson" else 1.0

@@ -14,7 +14,6 @@ from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcom
 from pyrorec.models.rows import IndependentRows, SparseRows, base
 
 
-
 def cloglog(clicks: np.ndarray, trials: np.ndarray, rate: np.ndarray) -> np.ndarray:
     """A click is a Poisson count above zero."""
     clicked, idle = stats.poisson.logsf(0, rate), stats.poisson.logpmf(0, rate)
@@ -137,8 +136,12 @@ def test_gradients_match_finite_differences_of_the_reference(family: Family, mis
     def value(a: np.ndarray, c: np.ndarray) -> float:
         return float(naive(family, data, a @ c.T, missing_weight).sum())
 
-    np.testing.assert_allclose(f.grad[1], difference(lambda x: value(with_row(left, 1, x), right.numpy()), left[1]), rtol=1e-6, atol=1e-7)  # type: ignore[index] # fmt: skip
-    np.testing.assert_allclose(b.grad[2], difference(lambda x: value(left.numpy(), with_row(right, 2, x)), right[2]), rtol=1e-6, atol=1e-7)  # type: ignore[index] # fmt: skip
+    np.testing.assert_allclose(
+        f.grad[1], difference(lambda x: value(with_row(left, 1, x), right.numpy()), left[1]), rtol=1e-6, atol=1e-7
+    )  # type: ignore[index]
+    np.testing.assert_allclose(
+        b.grad[2], difference(lambda x: value(left.numpy(), with_row(right, 2, x)), right[2]), rtol=1e-6, atol=1e-7
+    )  # type: ignore[index]
 
 
 def with_row(table: torch.Tensor, row: int, x: np.ndarray) -> np.ndarray:

@@ -110,9 +110,7 @@ def publish_run(request: Request, run: Run, test: Interactions | None, work: Pat
     write_contents(run, work)
     evaluation = None if test is None else evaluate(run, test)
     truth = embedded_truth() if request.log is None else None
-    write_report(
-        run, work / "report.html", test=test, evaluation=evaluation, truth=truth, diagnostics=diagnose(run)
-    )
+    write_report(run, work / "report.html", test=test, evaluation=evaluation, truth=truth, diagnostics=diagnose(run))
     final = publish(work, request.out)
     if evaluation is not None:
         print_evaluation(evaluation)
