@@ -35,15 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> pd.DataFrame:
     judged = []
     for name, objective in OBJECTIVES.items():
         run = pr.fit(model, train, seed=0, training=pr.Training(objective=objective, epochs=options.epochs))
-        baselines = (pr.Popularity(), pr.Ease()) if not judged else ()
-        judged.append(pr.evaluate(run, test, at=(10,), baselines=baselines).rename({"observe": f"BiVAE, {name}"}))
+        judged.append(pr.evaluate(run, test, at=(10,)).rename({"observe": f"BiVAE, {name}"}))
         folder = run.save(options.out / name.replace(" ", "-").lower())
         print(f"{name}: {run.metrics[-1]['elbo']:.4f} nats a record after {len(run.metrics)} epochs, saved in {folder}")
 
-    table = pd.concat(judged)
+    table = pd.concat([judged[0].iloc[:1], judged[1]])
     print(table[["ndcg@10", "recall@10", "arp@10", "item_coverage@10"]].to_string(float_format="{:.3f}".format))
-    best = table["ndcg@10"].idxmax()
-    print(f"Best at ranking this log: {best}; lists of popular items score well on a log that popularity shaped.")
+    ndcg = table["ndcg@10"]
+    print(f"NDCG@10: the two estimators differ by {abs(ndcg.iloc[0] - ndcg.iloc[1]):.3f}; "
+          f"the BiVAE is {ndcg.iloc[:2].mean() - ndcg['EASE']:+.3f} from EASE (one split, one seed).")  # fmt: skip
     return table
 
 

@@ -47,6 +47,7 @@ def loss_curves(run: Run) -> Figure:
             _curve(kl, metrics, f"{side}/kl_{site}", f"{site.replace('_', ' ')}, {side} side", hue, line)
     validation.plot(watched.index, watched, color=BLACK, marker="o")
     if watched.empty:
+        validation.set_yticks([])
         validation.text(0.5, 0.5, "nothing was held out", transform=validation.transAxes, ha="center", color=GREY)
     prior = "Minus log prior (MAP)" if isinstance(run.training.objective, MAP) else "KL to the prior"
     titles = ("ELBO", "Reconstruction (log-likelihood)", prior, "Validation score, higher is better")
