@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+
 import pyrorec as pr
 
 OBJECTIVES = {"Trace_ELBO": pr.MonteCarlo(), "analytic ELBO": pr.Analytic()}

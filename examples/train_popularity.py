@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 import pyrorec as pr
 
 ASKED = {"observe": pr.Observe(), "temper 0.5": pr.Temper(0.5), "deconfound": pr.Deconfound()}
@@ -48,8 +49,8 @@ def recovered(popularity: pd.DataFrame, true: np.ndarray) -> str:
     correlation = np.corrcoef(np.log(popularity["mean"]), np.log(true))[0, 1]
     inside = popularity["lower"].lt(true) & popularity["upper"].gt(true)
     return (
-        f"True log-popularity: correlation {correlation:.2f}, level {error.mean():+.2f}, residual sd {error.std():.2f}; "
-        f"the 90 % intervals hold {inside.mean():.0%} of the true values."
+        f"True log-popularity: correlation {correlation:.2f}, level {error.mean():+.2f}, residual sd "
+        f"{error.std():.2f}; the 90 % intervals hold {inside.mean():.0%} of the true values."
     )
 
 

@@ -139,7 +139,10 @@ class DeltaGuide(BilateralGuide):
 
     def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor) -> None:
         super()._keep_factors(side, rows, ids)
-        self._kept(side.name).sd[ids] = 0.0
+        kept = self._kept(side.name)
+        kept.sd[ids] = 0.0
+        if kept.scale is Scale.LOG:
+            kept.set_effect(dist.Delta(kept.first[ids]), ids)
 
 
 def starting_frailty(totals: Tensor, shape: float) -> dist.Gamma:

@@ -13,7 +13,7 @@ class SidePosterior(nn.Module):
     """Means and sds of every row's factors, (rows, K), and the law of every row's effect, as buffers.
 
     The effect is Gamma(first = shape, second = rate) on the rate scale, Normal(first = mean, second = sd) on
-    the log scale, as the popularity distribution's scale says. Nothing here carries a gradient.
+    the log scale, a point where the sd is zero, as the popularity distribution's scale says. Nothing here carries a gradient.
     """
 
     mean: Tensor
@@ -39,12 +39,16 @@ class SidePosterior(nn.Module):
         """q of the effect, batch shape (rows,)."""
         if self.scale is None:
             return None
-        return dist.Gamma(self.first, self.second) if self.scale is Scale.RATE else dist.Normal(self.first, self.second)
+        if self.scale is Scale.RATE:
+            return dist.Gamma(self.first, self.second)
+        return dist.Normal(self.first, self.second) if bool((self.second > 0).all()) else dist.Delta(self.first)
 
     @torch.no_grad()
     def set_effect(self, law: dist.TorchDistribution, ids: Tensor | slice = slice(None)) -> None:
         """Keeps a Gamma or Normal law of the effect of some rows."""
         if isinstance(law, dist.Gamma):
             self.first[ids], self.second[ids] = law.concentration, law.rate
+        elif isinstance(law, dist.Delta):
+            self.first[ids], self.second[ids] = law.v, 0.0
         else:
             self.first[ids], self.second[ids] = law.mean, law.stddev

@@ -1,4 +1,4 @@
-"""Objectives: the ELBO with closed-form divergences, its Monte Carlo twin, and MAP."""
+"""Objectives: the ELBO with closed-form divergences, and its Monte Carlo twin."""
 
 from __future__ import annotations
 
@@ -12,49 +12,65 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 
-class MonteCarloELBO(Trace_ELBO):
-    """Pyro's Trace_ELBO, which also leaves its terms behind.
+class RecordedELBO(Trace_ELBO):
+    """A Trace_ELBO that leaves its terms behind.
 
-    After each evaluation `terms` holds the log-likelihood under "value" and log q - log p of every latent
-    site under its name, detached, scaled as they entered the loss.
+    After each evaluation `terms` holds the log-likelihood under "value" and the divergence of every latent site
+    under its name: detached, scaled as they entered the loss, averaged over particles.
     """
 
     terms: dict[str, Tensor]
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+        """Minus the ELBO, with gradient."""
+        self.terms = {}
+        return super().differentiable_loss(model, guide, *args, **kwargs)
+
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """Minus the ELBO, as a number."""
+        self.terms = {}
+        return super().loss(model, guide, *args, **kwargs)
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Adds one particle's share of a term."""
+        self.terms[name] = self.terms.get(name, torch.zeros((), device=value.device)) + (
+            value.detach() / self.num_particles
+        )
+
+
+class MonteCarloELBO(RecordedELBO):
+    """Pyro's Trace_ELBO itself: log q - log p of every latent at its draw."""
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         model_trace, guide_trace = super()._get_trace(model, guide, args, kwargs)
         guide_trace.compute_log_prob()
-        self.terms = {}
         for name, site in latent_and_observed(model_trace):
-            value = site["log_prob_sum"].detach()
-            drawn = guide_trace.nodes.get(name)
-            self.terms[name] = value if drawn is None else drawn["log_prob_sum"].detach() - value
+            value, drawn = site["log_prob_sum"], guide_trace.nodes.get(name)
+            self.record(name, value if drawn is None else drawn["log_prob_sum"] - value)
         return model_trace, guide_trace
 
 
-class AnalyticELBO(Trace_ELBO):
+class AnalyticELBO(RecordedELBO):
     """E_q log p(value | latents) by one draw, minus every KL in closed form.
 
-    It never samples a divergence: a pair without a registered KL raises NotImplementedError naming the
-    remedy. `terms` as in `MonteCarloELBO`, with exact KLs.
+    It never samples a divergence: a pair without a registered KL raises NotImplementedError naming the remedy.
     """
 
-    terms: dict[str, Tensor]
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        with torch.no_grad():
+            return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
-        self.terms, elbo = {}, torch.zeros(())
+        elbo: Any = 0.0
         for name, site in latent_and_observed(model_trace):
-            if site["is_observed"]:
-                value = site["log_prob_sum"]
-                elbo = elbo + value
-            else:
-                value = self.divergence(name, guide_trace.nodes[name]["fn"], site)
-                elbo = elbo - value
-            self.terms[name] = value.detach()
-        return elbo.item(), -elbo
+            observed = site["is_observed"]
+            value = site["log_prob_sum"] if observed else self.divergence(name, guide_trace.nodes[name]["fn"], site)
+            elbo = elbo + value if observed else elbo - value
+            self.record(name, value)
+        return -elbo.item(), -elbo
 
     @staticmethod
-    def divergence(name: str, q: Any, site: dict[str, Any]) -> Tensor:
+    def divergence(name: str, q: Any, site: Any) -> Tensor:
         """KL(q || p) of one site, scaled by its plates and by the KL weight."""
         try:
             kl = kl_divergence(q, site["fn"])

@@ -21,6 +21,7 @@ from pyrorec.inference.checkpoints import (
     set_parameters,
 )
 from pyrorec.inference.files import read_tensors, write_tensors
+from pyrorec.inference.level import match_level
 from pyrorec.inference.observations import Observations, level, observe, spread
 from pyrorec.inference.posterior import read_posterior
 from pyrorec.inference.run import Run
@@ -64,6 +65,8 @@ def fit(
         recorder.restore_best(fitting)
         settle(fitting, data)
         posterior = read_posterior(fitting.model, fitting.guide, log.users, log.items).to("cpu")
+        if model.response != model.family:
+            posterior = match_level(posterior, data.all["user"], log.missing.weight, context.seed)
     return Run(
         spec=model, training=training, seed=context.seed, log=log, model=fitting.model.cpu(),
         guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from pyrorec.data import InputError
 from pyrorec.inference.posterior import Posterior
+from pyrorec.models.distributions import Scale
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,12 @@ class SetPopularity(Intervention):
         value = torch.as_tensor(self._values(posterior), dtype=posterior.intercept.dtype)
         if not bool(torch.isfinite(value).all()):
             raise InputError("SetPopularity needs finite values; a missing or infinite one was given.")
-        if isinstance(posterior.popularity, dist.Gamma) and bool((value <= 0).any()):
+        if scale_of(posterior) is Scale.RATE and bool((value <= 0).any()):
             raise InputError("SetPopularity needs rates above zero; this model's popularity is a rate with mean one.")
         return PopularityLaw(dist.Delta(value.to(posterior.intercept.device)), uncertain=False)
 
     def _values(self, posterior: Posterior) -> np.ndarray | float:
-        if isinstance(self.value, int | float):
+        if isinstance(self.value, Real):
             return float(self.value)
         if isinstance(self.value, np.ndarray):
             if self.value.shape != (len(posterior.items),):
@@ -83,13 +85,17 @@ class SetPopularity(Intervention):
                     "give one per item in the run's order, or a mapping from item id."
                 )
             return self.value
-        given = pd.Series(dict(self.value))
+        given = pd.Series(dict(self.value), dtype=float)
+        if given.isna().any():
+            raise InputError(
+                f"SetPopularity has no value for item {given.index[given.isna()][0]!r}; leave it out instead."
+            )
         unknown = given.index.difference(posterior.items)
         if len(unknown):
             raise InputError(f"SetPopularity names item {unknown[0]!r}, which the run does not know.")
-        neutral = 1.0 if isinstance(posterior.popularity, dist.Gamma) else 0.0
+        neutral = 1.0 if scale_of(posterior) is Scale.RATE else 0.0
         filled = given.reindex(posterior.items).fillna(neutral if self.otherwise is None else self.otherwise)
-        return filled.to_numpy(dtype=float)
+        return filled.to_numpy(dtype=float, copy=True)
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,20 @@ class Temper(Intervention):
 
     def popularity(self, posterior: Posterior) -> PopularityLaw:
         law = needs_popularity(posterior, "Temper").popularity
-        return PopularityLaw(power(law, self.weight), uncertain=True)
+        return PopularityLaw(power(law, self.weight, scale_of(posterior)), uncertain=True)
 
 
-def power(law: dist.TorchDistribution | None, weight: float) -> dist.TorchDistribution:
-    """The law of z^weight (Gamma, by two moments; Delta, exactly) or of weight x zeta (Normal, exactly)."""
+def scale_of(posterior: Posterior) -> Scale | None:
+    """The scale of the model's popularity."""
+    return posterior.item_effect.predictor.scale
+
+
+def power(law: dist.TorchDistribution | None, weight: float, scale: Scale | None) -> dist.TorchDistribution:
+    """The law of z^weight (Gamma, by two moments; Delta, exactly) or of weight x zeta (Normal, Delta, exactly)."""
     if isinstance(law, dist.Normal):
         return dist.Normal(weight * law.mean, (weight * law.stddev).clamp_min(1e-9))
     if isinstance(law, dist.Delta):
-        return dist.Delta(law.v**weight)
+        return dist.Delta(law.v**weight if scale is Scale.RATE else weight * law.v)
     assert isinstance(law, dist.Gamma)
     a = law.concentration.double()
     log_first = torch.lgamma(a + weight) - torch.lgamma(a)

@@ -33,10 +33,10 @@ class Effect:
         """The effect with every parameter of its laws changed."""
         return replace(self, law=mapped(self.law, change), population=mapped(self.population, change))
 
-    def offset_moments(self) -> tuple[Tensor, Tensor]:
-        """Location and variance of what the effect adds to the linear predictor, (rows,) each."""
+    def matched_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of what the effect adds to the linear predictor, (rows,) each."""
         assert self.law is not None
-        return self.predictor.offset_moments(self.law)
+        return self.predictor.matched_moments(self.law)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Posterior:
 
     `user_mean`, `user_sd` (U, K) and `item_mean`, `item_sd` (I, K) are centred where the model centres, so that
     affinity is `user_mean @ item_mean.T`. `intercept` is a point estimate, as are the learned fields in
-    `response`, predictors and population laws.
+    `response`, predictors and population laws. `level_shift` is added to the linear predictor so that click
+    probabilities have the level of the log (see `pyrorec.inference.level`).
     """
 
     users: pd.Index
@@ -58,6 +59,7 @@ class Posterior:
     user_effect: Effect
     item_effect: Effect
     response: Family
+    level_shift: float = 0.0
 
     @property
     def popularity(self) -> dist.TorchDistribution | None:
@@ -82,23 +84,23 @@ class Posterior:
         return replace(self, **moved, **effects)
 
     def linear_moments(self, users: Tensor, items: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Mean and variance of b0 + affinity + activity, popularity left out: (users, items) each (maths 6.4)."""
+        """Mean and variance of level + affinity + activity, popularity left out: (users, items) each (maths 6.4)."""
         a, s, b, t = self.user_mean[users], self.user_sd[users], self.item_mean[items], self.item_sd[items]
-        mean = self.intercept + dot_mean(a, b)
+        mean = self.intercept + self.level_shift + dot_mean(a, b)
         variance = dot_variance(a, s, b, t)
         if self.activity is None:
             return mean, variance
-        location, spread = self.user_effect.offset_moments()
+        location, spread = self.user_effect.matched_moments()
         return mean + location[users, None], variance + spread[users, None]
 
     def pair_moments(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """As `linear_moments`, for pairs: (pairs,) each."""
         a, s, b, t = self.user_mean[users], self.user_sd[users], self.item_mean[items], self.item_sd[items]
-        mean = self.intercept + (a * b).sum(-1)
+        mean = self.intercept + self.level_shift + (a * b).sum(-1)
         variance = ((a * t) ** 2 + (b * s) ** 2 + (s * t) ** 2).sum(-1)
         if self.activity is None:
             return mean, variance
-        location, spread = self.user_effect.offset_moments()
+        location, spread = self.user_effect.matched_moments()
         return mean + location[users], variance + spread[users]
 
     def draw(self, seed: int) -> Posterior:
@@ -187,5 +189,5 @@ def read_posterior(model: Bilateral, guide: BilateralGuide, users: pd.Index, ite
 def _effect(side: Side, kept: SidePosterior) -> Effect:
     population = None
     if side.effect is not None:
-        population = side.effect.fixed().population()
-    return Effect(kept.effect, population, side.predictor.fixed())
+        population = side.effect.fixed().population(like=side.centre)
+    return Effect(mapped(kept.effect, torch.clone), population, side.predictor.fixed())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from pyrorec.inference.posterior import Posterior, mapped
 from pyrorec.models.marginals import marginal_mean
 
 NODES = 15
+Response = Callable[[Tensor], Tensor]
+Moments = Callable[[Any], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -40,23 +44,24 @@ class Surface:
 
     def sd(self) -> Tensor:
         """Posterior sd of the response; an uncertain popularity counts, a population averaged over does not."""
-        return self._moments(*self._uncertain())[1]
+        return self._moments(*self._uncertain(self.posterior.item_effect.predictor.matched_moments))[1]
 
     def quantile(self, p: float) -> Tensor:
         """Posterior p-quantile of the response, the linear predictor taken as normal."""
-        f, mean, variance = self._uncertain()
+        f, mean, variance = self._uncertain(self.posterior.item_effect.predictor.offset_moments)
         return f(mean + float(normal_quantile(p)) * variance.sqrt())
 
-    def _uncertain(self):  # type: ignore[no-untyped-def]
+    def _uncertain(self, moments: Moments) -> tuple[Response, Tensor, Tensor]:
         """Response, mean and variance with popularity's own uncertainty moved into the linear predictor."""
-        law, predictor = self.law.law, self.posterior.item_effect.predictor
+        law = self.law.law
         if law is None or not self.law.uncertain:
             return self.response, self.mean, self.variance
-        location, spread = predictor.offset_moments(law)
+        location, spread = moments(law)
         return self.posterior.response.mean, self.mean + location, self.variance + spread
 
     @staticmethod
-    def _moments(f, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    def _moments(f: Response, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and sd of f over a normal linear predictor, Gauss-Hermite."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         sd, weights = variance.sqrt(), weights / weights.sum()
         first, second = torch.zeros_like(mean), torch.zeros_like(mean)

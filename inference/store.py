@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ def settings(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "missing": missing_to_plain(run.log.missing),
         "reason": run.reason,
+        "level_shift": run.posterior.level_shift,
         "model": model_to_plain(run.spec),
         "training": training_to_plain(run.training),
     }
@@ -193,7 +195,7 @@ def load(folder: str | Path) -> Run:
     guide.load_state_dict(without_prefix("guide", tensors))
     metrics = [json.loads(line) for line in (home / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     with module_local():
-        posterior = read_posterior(model, guide, log.users, log.items)
+        posterior = replace(read_posterior(model, guide, log.users, log.items), level_shift=plain["level_shift"])
     return Run(spec, training, plain["seed"], log, model, guide, posterior, metrics, plain["reason"])
 
 

@@ -182,12 +182,13 @@ class Bilateral(PyroModule):
     def only(self, side: str) -> Iterator[None]:
         """Holds the other side's own parameters still."""
         _, passive = self.sides(side)
-        for p in passive.parameters():
+        moving = [p for p in passive.parameters() if p.requires_grad]
+        for p in moving:
             p.requires_grad_(False)
         try:
             yield
         finally:
-            for p in passive.parameters():
+            for p in moving:
                 p.requires_grad_(True)
 
 

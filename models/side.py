@@ -48,7 +48,7 @@ class Side(nn.Module):
     def effect_prior(self, rows: int) -> dist.TorchDistribution:
         """The population law of the effect for each row, batch shape (rows,)."""
         assert self.effect is not None
-        return self.effect.value().population().expand((rows,))
+        return self.effect.value().population(like=self.centre).expand((rows,))
 
     def sample_effect(self, rows: int) -> Tensor:
         """The sample site of the effect."""

@@ -27,15 +27,18 @@
 # %%
 # %matplotlib inline
 import os
+import warnings
 
 import numpy as np
 import pandas as pd
-import pyrorec as pr
 from IPython.display import Markdown, display
-from matplotlib.figure import Figure
-from pyrorec import report
-from pyrorec.report.checks import reliability
-from pyrorec.report.numbers import level_shift, recovery_table
+from matplotlib import rc_context
+
+import pyrorec as pr
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # the progress bar is off below
+from pyrorec import report  # noqa: E402
+from pyrorec.report import numbers, style  # noqa: E402
 
 QUICK = os.environ.get("CI") == "1"  # sizes are cut when the notebook is run as a test
 EPOCHS = 12 if QUICK else 80
@@ -61,8 +64,8 @@ truth = pr.embedded_truth()
 totals = pd.Series(train.item_totals, index=train.items)
 head = totals.nlargest(len(totals) // 10).sum() / totals.sum()
 say(
-    f"{train.n_users} users, {train.n_items} items, {len(train):,} cells with {totals.sum():,.0f} events. The top tenth "
-    f"of the items holds {head:.0%} of all events. The test part has {len(test):,} impressions, "
+    f"{train.n_users} users, {train.n_items} items, {len(train):,} cells with {totals.sum():,.0f} events. The top "
+    f"tenth of the items holds {head:.0%} of all events. The test part has {len(test):,} impressions, "
     f"{test.value.mean():.0%} of them clicked."
 )
 
@@ -84,7 +87,8 @@ moved = abs(elbo.iloc[-1] - elbo.iloc[-1 - late]) / (elbo.max() - elbo.min())
 settled = "has settled" if moved < 0.01 else "has not settled: more epochs are needed"
 say(
     f"**What it shows.** Over {len(elbo)} epochs the ELBO rose from {elbo.iloc[0]:.2f} to {elbo.iloc[-1]:.2f} nats per "
-    f"record. The last tenth of training moved it by {moved:.1%} of that range, so it {settled}."
+    f"record. The last tenth of training moved it by {moved:.1%} of that range, so it {settled}. The score of held-out "
+    f"cells was best at epoch {numbers.best_epoch(run)}, whose parameters were kept."
 )
 
 # %% [markdown]
@@ -98,14 +102,16 @@ display(report.popularity_against_counts(run))
 
 # %%
 popularity = run.posterior.effects("item")
-rank = popularity["mean"].rank(ascending=False) - totals.rank(ascending=False)
-fallen = rank.idxmax()
-agreement = popularity["mean"].rank().corr(totals.rank())
+true_popularity = pd.Series(truth.popularity, truth.items)
+places = pd.DataFrame({"events": totals, "popularity": popularity["mean"], "truth": true_popularity})
+places = places.rank(ascending=False).astype(int)
+agreement = places["popularity"].corr(places["events"])
+fallen = (places["popularity"] - places["events"]).idxmax()
 say(
-    f"**What it shows.** Popularity and counts have rank correlation {agreement:.2f}. Where they part, the model credits "
-    f"taste: item {fallen} is number {totals.rank(ascending=False)[fallen]:.0f} by events, but number "
-    f"{popularity['mean'].rank(ascending=False)[fallen]:.0f} by popularity, because the users who like it are many or "
-    f"active. True popularity puts it at {pd.Series(truth.popularity, truth.items).rank(ascending=False)[fallen]:.0f}."
+    f"**What it shows.** Popularity and counts have rank correlation {agreement:.2f}. Where they part, "
+    f"the model credits taste: item {fallen} is number {places['events'][fallen]} by events, but number "
+    f"{places['popularity'][fallen]} by popularity, because the users whose taste it meets are many or active. By its "
+    f"true popularity it is number {places['truth'][fallen]} of {len(places)}."
 )
 
 # %% [markdown]
@@ -115,15 +121,15 @@ say(
 display(report.recovered_against_true(run, truth))
 
 # %%
-table = recovery_table(run, truth)
-shift = level_shift(table, rate=True)
+table = numbers.recovery_table(run, truth)
+shift = numbers.level_shift(table, rate=True)
 correlation = np.corrcoef(np.log(table["mean"]), np.log(table["true"]))[0, 1]
 inside = ((table["lower"] * shift <= table["true"]) & (table["true"] <= table["upper"] * shift)).mean()
 too_narrow = inside < 0.85
 say(
-    f"**What it shows.** Recovered and true log-popularity correlate at {correlation:.2f}. The common level is off by a "
-    f"factor of {1 / shift:.2f}, which the log cannot settle: level, activity and intercept trade off. With the level "
-    f"aligned, the 90 % intervals hold {inside:.0%} of the true values: "
+    f"**What it shows.** Recovered and true log-popularity correlate at {correlation:.2f}. The common level is off by "
+    f"a factor of {1 / shift:.2f}, which the log cannot settle: level, activity and intercept trade off. With the "
+    f"level aligned, the 90 % intervals hold {inside:.0%} of the true values: "
     + (
         "they are too narrow, because the mean-field posterior takes affinity as known better than it is."
         if too_narrow
@@ -167,15 +173,13 @@ say(
 tempered = {f"{weight:.1f}": pr.Temper(float(weight)) for weight in WEIGHTS}
 swept = pr.evaluate(run, test, at=(10,), interventions=tempered, baselines=())
 swept.index = swept.index.astype(float)
-figure = Figure(figsize=(8.6, 3.2), layout="constrained")
-panels = {"ndcg@10": "NDCG@10", "within_user_auc": "AUC within users"}
-for axes, (metric, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-    axes.plot(swept.index, swept[metric], "o-", color="#0072B2", label="frailty model")
-    axes.axhline(evaluation.loc["EASE", metric], color="#D55E00", linestyle="--", label="EASE")
-    axes.set(title=title, xlabel="weight of popularity: 0 deconfound, 1 observe")
-    axes.grid(color="#E4E4E4")
-    axes.spines[["top", "right"]].set_visible(False)
-axes.legend()
+with rc_context(style.STYLE):
+    figure, ((left, right),) = style.canvas(2)
+    for axes, metric, title in ((left, "ndcg@10", "NDCG@10"), (right, "within_user_auc", "AUC within users")):
+        axes.plot(swept.index, swept[metric], "o-", color=style.BLUE, label="frailty model")
+        axes.axhline(evaluation.loc["EASE", metric], color=style.VERMILION, linestyle="--", label="EASE")
+        axes.set(title=title, xlabel="weight of popularity: 0 ranks as Deconfound, 1 is Observe")
+    right.legend()
 display(figure)
 
 # %%
@@ -200,12 +204,12 @@ display(report.calibration(run, test))
 
 # %%
 error = evaluation["expected_calibration_error"].dropna()
-groups = reliability(run, test)["deconfound"]
+groups = report.checks.reliability(run, test)["deconfound"]
 predicted = np.average(groups["predicted"], weights=groups["trials"])
 say(
     f"**What it shows.** The calibration error is {error['observe']:.2f} under Observe and {error['deconfound']:.2f} "
-    f"under Deconfound, which predicts a click with probability {predicted:.2f} on average where {test.value.mean():.2f} "
-    "came: the log fixes who prefers what, not how often a randomly shown item is clicked. "
+    f"under Deconfound, which predicts a click with probability {predicted:.2f} on average where "
+    f"{test.value.mean():.2f} came: the log fixes who prefers what, not how often a randomly shown item is clicked. "
     "**Use deconfounded scores to rank, not as click probabilities**, unless a random sample sets their level."
 )
 
@@ -213,12 +217,12 @@ say(
 display(report.active_factors(run))
 
 # %%
-prior = run.spec.factor_scale**2
-active = (run.vectors("user").var() > 0.01 * prior) & (run.vectors("item").var() > 0.01 * prior)
+factors = numbers.factor_table(run)
+active = (factors["user_means"] > 0.01) & (factors["item_means"] > 0.01)
 true_factors = truth.user_factors.shape[1]
 say(
-    f"**What it shows.** {active.sum()} of {len(active)} factors are in use; the world has {true_factors}."
-    + (" The posterior spreads the same affinity over more axes than it needs." if active.sum() > true_factors else "")
+    f"**What it shows.** {active.sum()} of {len(active)} factors are in use; the world has {true_factors}. The largest "
+    f"{true_factors} carry {factors['share'].iloc[:true_factors].sum():.0%} of the variance of affinity."
 )
 
 # %%
@@ -240,8 +244,8 @@ say(f"Item {first} is the most popular item; it is ahead of {second} with poster
 # %%
 doubts = findings.loc[findings["verdict"] != "good", "check"].tolist()
 say(
-    f"1. **Taste.** Setting popularity aside {'helped' if helps else 'did not help'} to find what users like: AUC within "
-    f"users {evaluation.loc['deconfound', 'within_user_auc']:.3f} against "
+    f"1. **Taste.** Setting popularity aside {'helped' if helps else 'did not help'} to find what users like: AUC "
+    f"within users {evaluation.loc['deconfound', 'within_user_auc']:.3f} against "
     f"{evaluation.loc['observe', 'within_user_auc']:.3f} on randomly shown items.\n"
     f"2. **Popularity.** Its order is recovered (correlation {correlation:.2f} on the log scale), its level is not.\n"
     f"3. **Belief.** {inside:.0%} of the 90 % intervals hold the truth, so they "

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from enum import Enum
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from pyrorec.models.component import Component
 from pyrorec.models.registry import Registry
 
@@ -28,5 +30,5 @@ class PopularityDistribution(Component):
         cls.registry.add(cls)
 
     @abstractmethod
-    def population(self) -> Any:
-        """The law p(z) of one item drawn from the population; batch shape ()."""
+    def population(self, like: Tensor | None = None) -> Any:
+        """The law p(z) of one item drawn from the population; batch shape (), dtype and device as `like`."""

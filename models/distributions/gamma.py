@@ -25,9 +25,10 @@ class Gamma(PopularityDistribution):
 
     shape: float | Tensor = 1.0
 
-    def population(self) -> dist.Gamma:
+    def population(self, like: Tensor | None = None) -> dist.Gamma:
         """Gamma(shape, shape) on the rate scale."""
         shape = torch.as_tensor(self.shape)
+        shape = shape if like is None else shape.to(like)
         return dist.Gamma(shape, shape)
 
 

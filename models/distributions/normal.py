@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pyro.distributions as dist
 import torch
+from torch import Tensor
 
 from pyrorec.models.distributions.base import PopularityDistribution, Scale
 
@@ -18,6 +19,7 @@ class Normal(PopularityDistribution):
     name: ClassVar[str] = "normal"
     scale: ClassVar[Scale] = Scale.LOG
 
-    def population(self) -> dist.Normal:
+    def population(self, like: Tensor | None = None) -> dist.Normal:
         """N(0, 1) on the standardised log scale."""
-        return dist.Normal(torch.tensor(0.0), torch.tensor(1.0))
+        like = torch.zeros(()) if like is None else like
+        return dist.Normal(like.new_zeros(()), like.new_ones(()))

@@ -22,6 +22,12 @@ def log1mexp(x: Tensor) -> Tensor:
     return torch.where(small, torch.log(-torch.expm1(-low)), torch.log1p(-torch.exp(-high)))
 
 
+def log_click(eta: Tensor, rate: Tensor) -> Tensor:
+    """log(1 - exp(-rate)), rate = e^eta; below eta = -10 by eta - rate / 2, so that value and gradient never stall."""
+    rare = eta < -10.0
+    return torch.where(rare, eta - 0.5 * rate, log1mexp(torch.where(rare, torch.ones_like(rate), rate)))
+
+
 @dataclass(frozen=True)
 class Cloglog(Family):
     """c ~ Binomial(trials, 1 - exp(-e^eta)), with e^eta the rate of the count behind the click (maths 2.5)."""
@@ -34,8 +40,8 @@ class Cloglog(Family):
 
     def log_prob(self, value: Tensor, trials: Tensor, eta: Tensor) -> Tensor:
         """c log(1 - exp(-r)) - (trials - c) r + log binomial(trials, c), r = e^eta."""
-        rate = safe_exp(eta).clamp_min(torch.finfo(eta.dtype).tiny)
-        return value * log1mexp(rate) - (trials - value) * rate + log_choose(trials, value)
+        rate = safe_exp(eta)
+        return value * log_click(eta, rate) - (trials - value) * rate + log_choose(trials, value)
 
     def zeros(self, mass: Tensor, cells: int) -> Tensor:
         """Minus the summed rates: exact, no logarithm needed."""

@@ -35,7 +35,11 @@ class Predictor(Component):
 
     @abstractmethod
     def offset_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
-        """Location and variance of the offset under a law of popularity, as if it were normal; batch shape each."""
+        """Mean and variance of the offset under a law of popularity; the law's batch shape each."""
+
+    def matched_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Mean and variance of a normal offset that gives the expected response right; here `offset_moments`."""
+        return self.offset_moments(law)
 
     @classmethod
     @abstractmethod

@@ -31,7 +31,13 @@ class LogAdditive(Predictor):
         return popularity.log()
 
     def offset_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
-        """Location and variance of log z under the lognormal with the law's mean and variance of z.
+        """E log z and Var log z: psi(a) - log b and psi1(a) for a Gamma (maths 4.1), log v and 0 for a point."""
+        if isinstance(law, dist.Gamma):
+            return torch.digamma(law.concentration) - law.rate.log(), torch.polygamma(1, law.concentration)
+        return law.mean.log(), torch.zeros_like(law.mean)
+
+    def matched_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Mean and variance of log z under the lognormal with the law's mean and variance of z.
 
         Variance log(1 + 1/shape) for a Gamma, zero for a point. Matching on the rate scale keeps expected
         rates exact; for shapes of a few and more it agrees with (psi(a) - log b, psi1(a)).

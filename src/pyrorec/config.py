@@ -23,7 +23,7 @@ from pyrorec.models.distributions import PopularityDistribution
 from pyrorec.models.families import Family
 from pyrorec.models.predictors import Predictor
 
-SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason"}
+SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason", "level_shift"}
 MODELS = ("bilateral",)
 
 

@@ -247,7 +247,6 @@ def test_delta_keeps_no_spread_of_factors(tiny: Callable[..., Tiny]) -> None:
     assert not fit.guide.posterior["user"].sd.any()
 
 
-@pytest.mark.xfail(strict=True, reason="DeltaGuide keeps the encoder's sd of a sampled effect: a point has none")
 def test_delta_keeps_no_spread_of_sampled_effects(tiny: Callable[..., Tiny]) -> None:
     fit = tiny(Additive(), Gaussian(), guide=DeltaGuide)
     assert float(fit.guide.posterior["item"].second.max()) < 1e-6

@@ -158,11 +158,11 @@ def test_the_offset_increases_with_popularity(cls: type[Predictor]) -> None:
 
 def test_offset_moments_by_hand() -> None:
     gamma = dist.Gamma(torch.tensor([2.0]), torch.tensor([4.0]))
-    location, variance = LogAdditive().offset_moments(gamma)
+    location, variance = LogAdditive().matched_moments(gamma)
     # the lognormal with mean 1/2 and variance 1/8 of z: log(1 + 1/2), and log(1/2) less half of it
     assert float(variance) == pytest.approx(np.log(1.5), rel=1e-6)
     assert float(location) == pytest.approx(np.log(0.5) - 0.5 * np.log(1.5), rel=1e-6)
-    location, variance = LogAdditive().offset_moments(dist.Delta(torch.tensor([0.5])))
+    location, variance = LogAdditive().matched_moments(dist.Delta(torch.tensor([0.5])))
     assert (float(location), float(variance)) == (pytest.approx(np.log(0.5)), 0.0)
     location, variance = Additive(popularity_effect=3.0).offset_moments(
         dist.Normal(torch.tensor([0.5]), torch.tensor([0.2]))

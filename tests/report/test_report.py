@@ -330,9 +330,13 @@ def test_the_kept_epoch_is_marked(counts: Run) -> None:
     assert "last epoch was kept" in loss_curves(replace(counts, metrics=unwatched)).get_label()
 
 
-def test_map_has_a_report(world: tuple[Interactions, Interactions, Truth], tmp_path: Path) -> None:
+def test_map_has_its_pictures(world: tuple[Interactions, Interactions, Truth]) -> None:
     run = quick(world[0], Training(objective=MAP(), epochs=2, validation_fraction=0))
-    assert "Nothing was watched" in written(run, tmp_path / "report.html", truth=world[2])
+    curves = loss_curves(run)
+    assert "Nothing was watched" in curves.get_label()
+    assert curves.axes[2].get_title(loc="left") == "Minus log prior (MAP)"
+    assert numbers.factor_table(run).user_spread.tolist() == [0.0] * K
+    assert "% of the true values" in recovered_against_true(run, world[2]).axes[0].get_title(loc="left")
 
 
 def test_factors_in_use_by_hand(counts: Run) -> None:

@@ -1,0 +1,153 @@
+"""Every block of code in README.md does what the page says, in a folder with a stranger's files."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer.main
+
+import pyrorec as pr
+from pyrorec.cli import app, main
+from pyrorec.inference.choice import RULES
+from pyrorec.simulation import FrailtyWorld
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+WORLD = FrailtyWorld(users=90, items=60, mean_count=0.5, features=False)
+NAMES = {"user_id": "customer", "item_id": "sku", "value": "orders", "timestamp": "date"}
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """The shell lines as words, without comments; a line that ends in a backslash goes on."""
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the page speaks of, drawn from a small world."""
+    monkeypatch.chdir(tmp_path)
+    log = WORLD.simulate(0).train.to_frame()[list(NAMES)]
+    log["user_id"] = "u" + log["user_id"].str[1:].astype(int).astype(str)
+    log.to_parquet("log.parquet", index=False)
+    latest = log["timestamp"] >= log["timestamp"].quantile(0.8)
+    log["timestamp"] = pd.to_datetime(log["timestamp"], unit="s").dt.strftime("%Y-%m-%dT%H:%M:%S")
+    log[~latest].rename(columns=NAMES).to_csv("orders.csv", index=False)
+    log[latest].to_csv("later.csv", index=False)
+    log[latest][["user_id", "item_id"]].to_csv("pairs.csv", index=False)
+    pd.DataFrame({"user_id": ["u1", "u7"]}).to_csv("some_users.csv", index=False)
+    return tmp_path
+
+
+def test_python_blocks_run_in_one_namespace(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    embedded, own = blocks("python")
+    exec(compile(embedded, "README.md", "exec"), names)
+    judged = pr.evaluate(names["run"], names["test"], at=(10,))
+    assert judged.loc["deconfound", "within_user_auc"] > judged.loc["observe", "within_user_auc"] + 0.03
+    assert {"u001", "u007", "within_user_auc", "upper"} <= set(capsys.readouterr().out.split())
+    exec(compile(own, "README.md", "exec"), names)
+    loaded = pr.load("runs/second")
+    assert loaded.posterior.users.equals(names["run"].posterior.users)
+    np.testing.assert_array_equal(loaded.posterior.user_mean, names["run"].posterior.user_mean)
+
+
+def test_command_lines_run_and_write_what_they_name(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in commands():
+        if words[0] == "pyrorec":
+            with pytest.raises(SystemExit) as end:
+                main(words[1:])
+            assert not end.value.code, f"{' '.join(words)}: {capsys.readouterr().err}"
+    assert len(pd.read_csv("tempered.csv")) == 20
+    best = pd.read_parquet("recommendations.parquet")
+    assert (best.groupby("user_id")["rank"].max() == 10).all()
+    seen = pd.read_csv("orders.csv").rename(columns={"customer": "user_id", "sku": "item_id"})
+    fitted = pd.read_parquet("runs/orders/interactions.parquet")
+    assert len(fitted) == pytest.approx(0.8 * len(seen), abs=2)
+    scores, pairs = pd.read_csv("scores.csv"), pd.read_csv("pairs.csv")
+    pd.testing.assert_frame_equal(scores[["user_id", "item_id"]], pairs)
+    assert ((scores["lower"] < scores["mean"]) & (scores["mean"] < scores["upper"])).all()
+    evaluation = pd.read_csv("evaluation.csv", index_col=0)
+    assert {"observe", "deconfound", "popularity", "EASE"} <= set(evaluation.index)
+    assert {"ndcg@10", "ndcg@50"} <= set(evaluation.columns)
+
+
+def test_the_run_folder_holds_the_files_of_the_table_and_no_others(stranger: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "log.parquet", "--epochs", "2", "--out", "runs/table", "--quiet"])
+    table = TEXT.split("| file | content |")[1].split("##")[0]
+    cells = re.findall(r"^\| (`.*?`) \|", table, flags=re.MULTILINE)
+    told = {name.strip("/") for cell in cells for name in re.findall(r"`(.*?)`", cell)}
+    found = {path.name for path in Path("runs/table").iterdir()}
+    assert told == found - {"versions", "current"}
+
+
+def test_flags_and_targets_that_the_page_names_exist() -> None:
+    interface = typer.main.get_command(app)
+    parameters = [p for command in interface.commands.values() for p in command.params]  # type: ignore[attr-defined]
+    known = {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", TEXT)) <= known
+    used = {words[1] for words in commands() if words[0] == "pyrorec"}
+    assert used == set(interface.commands), "every command is shown once"  # type: ignore[attr-defined]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for words in commands():
+        assert words[0] != "make" or re.search(rf"^{words[1]}:", makefile, re.MULTILINE)
+
+
+def test_public_names_that_the_page_uses_exist() -> None:
+    assert set(re.findall(r"\bpr\.(\w+)", TEXT)) <= set(pr.__all__)
+
+
+def test_links_lead_somewhere() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
+    assert {"docs/results.md", "docs/design.md"} <= set(targets)
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "found", "chosen", "missing"),
+    [
+        ([0, 1, 1, 0], "clicks with true negatives", "bernoulli, additive", pr.Unobserved()),
+        ([1, 5, 2, 3], "implicit clicks", "poisson, log-additive", pr.Zero()),
+        ([1, 6, 2, 3], "counts", "poisson, log-additive", pr.Zero()),
+        ([0, 6, 2, 3], "counts", "poisson, log-additive", pr.Unobserved()),
+        ([0.5, 6, 2, 3], "ratings", "gaussian, additive", pr.Unobserved()),
+    ],
+)
+def test_the_table_of_choices_is_what_choose_does(
+    values: list[float], found: str, chosen: str, missing: object
+) -> None:
+    frame = pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [1, 2, 1, 2], "value": values})
+    choice = pr.choose(pr.read_interactions(frame))
+    assert f"{choice.model.family.name}, {choice.model.predictor.name}" == chosen
+    assert choice.missing == missing
+    assert choice.model.binarise == (found == "implicit clicks")
+    table = TEXT.split("## How `fit` chooses")[1].split("##")[0]
+    rows = [line.lower() for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(RULES)
+    (row,) = [line for line in rows if f"| {found}" in line]
+    assert f"| {chosen} |" in row
+    assert type(missing).__name__.lower() in row
+
+
+@pytest.mark.parametrize(
+    ("values", "cell"),
+    [([0, 1, 1, 1], (2, 3)), (None, (3, 1)), ([7, 1, 1, 1], (9, 1)), ([4, 5, 2, 3], (2, 1)), ([4.5, 1, 2, 3], (2, 1))],
+)
+def test_duplicates_become_one_cell_as_the_page_says(values: list[float] | None, cell: tuple[float, float]) -> None:
+    """Three records of one pair, then one of another: (value, trials) of the first pair."""
+    frame = pd.DataFrame({"user_id": [1, 1, 1, 2], "item_id": [1, 1, 1, 2]})
+    log = pr.read_interactions(frame if values is None else frame.assign(value=values))
+    assert (log.value[0], log.trials[0]) == cell
+    assert log.aggregation.startswith("2 of 4 records")
