@@ -33,7 +33,7 @@ class Training:
     kl_warmup: int = 5
     clip_norm: float = 1.0
     dropout: float = 0.0
-    validation_fraction: float = 0.1
+    validation_fraction: float = 0.05
     validate_every: int = 5
     patience: int = 6
     checkpoint_every: int = 10

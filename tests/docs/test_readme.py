@@ -93,6 +93,18 @@ def test_the_run_folder_holds_the_files_of_the_table_and_no_others(stranger: Pat
     assert told == found - {"versions", "current"}
 
 
+def test_bad_input_is_refused_in_one_sentence_before_anything_is_written(
+    stranger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.csv").write_text("user_id,item_id,value\nu1,i1,3\nu2,i2,many\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "bad.csv", "--out", "runs/bad"])
+    assert end.value.code == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert {"bad.csv:", "'value',", "2;"} <= set(sentence.split())
+    assert not Path("runs").exists()
+
+
 def test_flags_and_targets_that_the_page_names_exist() -> None:
     interface = typer.main.get_command(app)
     parameters = [p for command in interface.commands.values() for p in command.params]  # type: ignore[attr-defined]
