@@ -16,6 +16,7 @@ from pyrorec.data.missing import Missing, Unobserved, Weighted, Zero
 from pyrorec.data.readers import Columns, read_features, read_interactions
 from pyrorec.data.splits import (
     hold_out,
+    split,
     split_by_exposure,
     split_by_time,
     split_leave_last_out,
@@ -52,6 +53,7 @@ __all__ = [
     "hold_out",
     "read_features",
     "read_interactions",
+    "split",
     "split_by_exposure",
     "split_by_time",
     "split_leave_last_out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -23,6 +24,8 @@ from pyrorec.data.matrices import entries_of_array, entries_of_sparse
 from pyrorec.data.missing import Missing
 from pyrorec.data.tables import PathLike, read_table
 
+
+logger = logging.getLogger("pyrorec")
 
 @dataclass(frozen=True)
 class Columns:
@@ -145,6 +148,8 @@ def _from_frame(frame: pd.DataFrame, columns: Columns, name: str) -> Source:
     user, users = identifiers(frame[columns.user], Place(name, columns.user))
     item, items = identifiers(frame[columns.item], Place(name, columns.item))
     value = column("value", numbers)
+    if value is None:
+        logger.info("%s has no column '%s': each record counts 1.", name, columns.value)
     once = np.broadcast_to(np.float64(1.0), len(frame))
     records = Entries(
         user=user,

@@ -24,6 +24,13 @@ def split_random(log: Interactions, test_fraction: float = 0.2, seed: int = 0) -
     return _parts(log, test)
 
 
+def split(log: Interactions, test_fraction: float = 0.2, seed: int = 0) -> tuple[Interactions, Interactions]:
+    """(train, test) by time where the log is dated, at random otherwise."""
+    if log.timestamp is not None:
+        return split_by_time(log, test_fraction)
+    return split_random(log, test_fraction, seed)
+
+
 def hold_out(log: Interactions, fraction: float = 0.1, seed: int = 0) -> tuple[Interactions, Interactions]:
     """(train, validation): `split_random` under the name of its second use."""
     return split_random(log, fraction, seed)

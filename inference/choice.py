@@ -52,7 +52,7 @@ def choose(
 
 RULES: dict[Kind, tuple[str, Family, bool]] = {
     Kind.CLICKS: ("clicks with true negatives", Bernoulli(), False),
-    Kind.IMPLICIT: ("integers within 1..5, taken as implicit clicks", Poisson(), True),
+    Kind.IMPLICIT: ("integers within 1..5", Poisson(), True),
     Kind.COUNTS: ("counts", Poisson(), False),
     Kind.RATINGS: ("real-valued ratings", Gaussian(), False),
 }
@@ -62,4 +62,4 @@ def sentence(found: str, model: BilateralModel, missing: Missing) -> str:
     """What was found and what was chosen, in one line."""
     absent = {Zero: "zeros", Unobserved: "unobserved"}.get(type(missing), f"zeros of weight {missing.weight:g}")
     values = "binarised values" if model.binarise else "values"
-    return f"{found}: family {model.family.name}, predictor {model.predictor.name}, {values}, missing cells {absent}"
+    return f"found {found}; model: family {model.family.name}, predictor {model.predictor.name}, {values}, missing cells {absent}"

@@ -42,7 +42,9 @@ def convergence(run: Run) -> Finding:
     share = float(gain / max(1e-12, elbo.max() - elbo[:tail].min()))
     verdict = GOOD if abs(share) < 0.01 else DOUBTFUL if abs(share) < 0.05 else BAD
     advice = "it has settled" if verdict == GOOD else "train longer (--epochs)"
-    return Finding(verdict, share, f"the ELBO moved by {share:.2%} of its range over the last tenth: {advice}")
+    looks = {line["validation"]: line["epoch"] + 1 for line in run.metrics if "validation" in line}
+    kept = f"; the parameters kept are those of epoch {looks[max(looks)]}, best on validation" if looks else ""
+    return Finding(verdict, share, f"the ELBO moved by {share:.2%} of its range over the last tenth: {advice}{kept}")
 
 
 def collapse(run: Run) -> Finding:

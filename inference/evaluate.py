@@ -62,7 +62,7 @@ def evaluate(
     run: Run,
     test: Interactions,
     *,
-    at: Sequence[int] = (10, 50),
+    at: int | Sequence[int] = (10, 50),
     interventions: dict[str, Intervention] | None = None,
     baselines: Sequence[Baseline] = (Popularity(), Ease()),
 ) -> pd.DataFrame:
@@ -73,6 +73,7 @@ def evaluate(
     else NaN, with the reason in `.attrs["notes"]`. Test users and items unknown to the run are left out and
     counted in the notes. Positive means above zero; for ratings, at or above the train mean.
     """
+    at = (at,) if isinstance(at, int) else tuple(at)
     prepared, notes = prepare(run, test)
     asked = default_interventions(run) if interventions is None else interventions
     scorers = [run_scorer(run, name, intervention) for name, intervention in asked.items()]
@@ -110,6 +111,12 @@ def prepare(run: Run, test: Interactions) -> tuple[Test, list[str]]:
     shape = (len(run.posterior.users), len(run.posterior.items))
     positive = positives(sparse.csr_array((value.astype(np.float32), (user[kept], item[kept])), shape=shape))
     explicit, reason = explicit_cells(run, test, kept, user, item)
+    again = int(np.asarray(run.log.matrix(Entry.PATTERN)[user[kept], item[kept]] > 0).sum())
+    if again:
+        notes.append(
+            f"{again:,} of {len(kept):,} test cells are in the run's own log: they are never recommended yet count "
+            "in the ideal, so drop them from the test."
+        )
     seen, train = positives(run.log.matrix(Entry.PATTERN)), positives(run.log.matrix(Entry.VALUE))
     if not run.log.missing.weight:
         notes.append(

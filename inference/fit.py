@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
+from pyrorec.inference.choice import choose
 from pyrorec.inference.checkpoints import (
     BEST,
     copy_parameters,
@@ -30,13 +32,16 @@ from pyrorec.inference.train import Fitting, local_randomness, train
 from pyrorec.inference.validation import Score, watch
 from pyrorec.models.bilateral import Bilateral, BilateralModel, starting_level
 
+logger = logging.getLogger("pyrorec")
 SETTLING_ROUNDS = 3
+FINISHING_RATE = 0.3
+FINISHING_SEED = 7919
 FEWEST_CELLS_TO_HOLD_OUT = 100
 SMALL_PROBLEM = 2_000_000
 
 
 def fit(
-    model: BilateralModel,
+    model: BilateralModel | None,
     log: Interactions,
     *,
     seed: int | None = None,
@@ -45,10 +50,18 @@ def fit(
 ) -> Run:
     """Trains the model on a log by stochastic variational inference (or MAP) and returns the run.
 
-    `seed` is short for a context that differs only in it. The same seed gives the same result bit for bit on
+    A model of None is chosen from the log's values (see `choose`), and the choice is logged and kept in
+    `run.reason`. `seed` is short for a context that differs only in it. The same seed gives the same result bit for bit on
     the same machine. Raises InputError for a log that the model cannot describe or a device that is not there,
     NonFiniteLoss when training diverges.
     """
+    if not isinstance(log, Interactions):
+        raise InputError(f"fit takes Interactions, not {type(log).__name__}: read the log with read_interactions first.")
+    reason = ""
+    if model is None:
+        choice = choose(log)
+        model, log, reason = choice.model, log.with_missing(choice.missing), choice.reason
+        logger.info(reason)
     training = training or Training()
     context = context or Context()
     context = replace(context, seed=context.seed if seed is None else seed)
@@ -63,13 +76,14 @@ def fit(
             recorder.resume(fitting)
         train(fitting, recorder)
         recorder.restore_best(fitting)
+        finish(fitting, data, recorder)
         settle(fitting, data)
         posterior = read_posterior(fitting.model, fitting.guide, log.users, log.items).to("cpu")
         if model.response != model.family:
             posterior = match_level(posterior, data.all["user"], log.missing.weight, context.seed)
     return Run(
         spec=model, training=training, seed=context.seed, log=log, model=fitting.model.cpu(),
-        guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines,
+        guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines, reason=reason,
     )  # fmt: skip
 
 
@@ -115,6 +129,21 @@ def watcher(model: BilateralModel, log: Interactions, data: Observations, seed: 
     return watch(model, data.validation, data.fitting, log.missing.weight, seed)
 
 
+def finish(fitting: Fitting, data: Observations, recorder: Recorder) -> None:
+    """A few epochs on every cell, so that nothing held out for validation is lost to the encoders."""
+    training = fitting.training
+    if data.validation is None or not training.finish_epochs:
+        return
+    short = replace(
+        training, epochs=training.finish_epochs, learning_rate=training.learning_rate * FINISHING_RATE, kl_warmup=0
+    )
+    rows = {side: rows.to(fitting.context.device) for side, rows in data.all.items()}
+    context = replace(fitting.context, seed=fitting.context.seed + FINISHING_SEED)
+    closing = Fitting(fitting.model, fitting.guide, rows, short, context)
+    done = len(recorder.lines)
+    train(closing, lambda _, metrics: recorder.write(metrics | {"epoch": done + metrics["epoch"], "finishing": True}))
+
+
 def settle(fitting: Fitting, data: Observations) -> None:
     """The posterior given every cell, validation included: encoders are only read, effects settle in a few rounds."""
     rows = {side: rows.to(fitting.context.device) for side, rows in data.all.items()}
@@ -139,7 +168,7 @@ class Recorder:
         last = state.epoch >= training.epochs
         if self.score and (last or state.epoch % training.validate_every == 0):
             self._look(fitting, metrics)
-        self._write(metrics)
+        self.write(metrics)
         stop = state.stale >= training.patience
         if self.folder and (stop or last or state.epoch % training.checkpoint_every == 0):
             save_checkpoint(self.folder / "checkpoints", fitting)
@@ -160,11 +189,13 @@ class Recorder:
         elif not warming:
             state.stale += 1
 
-    def _write(self, metrics: dict[str, Any]) -> None:
+    def write(self, metrics: dict[str, Any]) -> bool:
+        """Keeps one epoch's metrics, in memory and on disk; never asks to stop."""
         self.lines.append(metrics)
         if self.folder:
             with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(metrics) + "\n")
+        return False
 
     def resume(self, fitting: Fitting) -> None:
         """Goes on from the last checkpoint in the folder, dropping metrics written after it."""

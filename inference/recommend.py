@@ -45,6 +45,7 @@ def recommend(
     """
     if k < 1:
         raise InputError(f"k is {k}; ask for at least one item per user.")
+    check_question(intervention, reading)
     asked = run.posterior.users if users is None else _unique(users, "user")
     candidates = _seen_items(run) if items is None else _unique(items, "item")
     posterior = reading.prepare(extended(run, asked, candidates))
@@ -56,6 +57,7 @@ def recommend(
     pair_users, pair_items = found[row], item_codes[ranked[row, place]]
     table = _table(posterior, intervention, reading, pair_users, pair_items, "score")
     table.insert(2, "rank", place + 1)
+    table.attrs["notes"] = strangers(run, asked, candidates)
     return table
 
 
@@ -66,6 +68,7 @@ def score_pairs(run: Run, pairs: pd.DataFrame, intervention: Intervention, readi
     Pairs keep their order and their other columns. Unknown users and items are scored from features or the
     population, never dropped. Raises InputError where user_id or item_id is missing.
     """
+    check_question(intervention, reading)
     for column in ("user_id", "item_id"):
         if column not in pairs.columns:
             raise InputError(f"The pairs need a column {column!r}; they have {', '.join(map(str, pairs.columns))}.")
@@ -82,7 +85,28 @@ def score_pairs(run: Run, pairs: pd.DataFrame, intervention: Intervention, readi
         "mean",
     )
     kept = pairs.drop(columns=[c for c in ("mean", "sd", "lower", "upper") if c in pairs.columns])
-    return pd.concat([kept.reset_index(drop=True), scored[["mean", "sd", "lower", "upper"]]], axis=1)
+    table = pd.concat([kept.reset_index(drop=True), scored[["mean", "sd", "lower", "upper"]]], axis=1)
+    table.attrs["notes"] = strangers(run, users.unique(), items.unique())
+    return table
+
+
+def strangers(run: Run, users: pd.Index, items: pd.Index) -> list[str]:
+    """A sentence for each side on which ids are unknown to the run, which a mistyped id would be."""
+    sides = (("users", users, run.posterior.users), ("items", items, run.posterior.items))
+    unknown = [(name, ids[known.get_indexer(ids) < 0], len(ids)) for name, ids, known in sides]
+    return [
+        f"{len(new):,} of {total:,} {name} are unknown to the run (the first is {new[0]!r}) and are scored from "
+        "features or the population."
+        for name, new, total in unknown
+        if len(new)
+    ]
+
+
+def check_question(intervention: Intervention, reading: Reading) -> None:
+    """Refuses anything but an instance of an intervention and of a reading."""
+    for value, kind, example in ((intervention, Intervention, "Deconfound()"), (reading, Reading, "PlugIn()")):
+        if not isinstance(value, kind):
+            raise InputError(f"{value!r} is no {kind.__name__.lower()}; give one such as {example}.")
 
 
 def extended(run: Run, users: pd.Index, items: pd.Index) -> Posterior:
@@ -97,6 +121,8 @@ def extended(run: Run, users: pd.Index, items: pd.Index) -> Posterior:
 
 
 def _unique(ids: Iterable[Any], name: str) -> pd.Index:
+    if isinstance(ids, str):
+        raise InputError(f"Give the {name}s as a list: [{ids!r}], not {ids!r}.")
     index = pd.Index(list(ids)) if not isinstance(ids, pd.Index) else ids
     if not len(index):
         raise InputError(f"The list of {name}s is empty; leave it out to take all of them.")

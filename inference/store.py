@@ -41,7 +41,7 @@ from pyrorec.inference.train import module_local
 from pyrorec.models.bilateral import Bilateral
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 LINKED = (
     "config.toml", "weights.safetensors", "ids.parquet", "interactions.parquet", "posterior.nc", "metrics.jsonl",
     "report.html", "checkpoints", MANIFEST,
@@ -187,6 +187,11 @@ def load(folder: str | Path) -> Run:
         raise InputError(f"{folder} holds no run: it has no config.toml; fit one with pyrorec fit --out.")
     verify(home)
     plain = read_toml(home / "config.toml")
+    if plain.get("format") != FORMAT:
+        raise InputError(
+            f"{folder} was written in format {plain.get('format')}, and this pyrorec reads {FORMAT}: fit it again, "
+            f"or install pyrorec {plain.get('pyrorec', 'of that time')}."
+        )
     spec, training = model_from_plain(plain["model"]), training_from_plain(plain["training"])
     log = read_log(home, missing_from_plain(plain["missing"]))
     model, guide = empty_modules(spec, training, log)

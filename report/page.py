@@ -27,7 +27,7 @@ LISTED = 5
 
 def write_report(
     run: Run,
-    path: Path,
+    path: str | Path,
     *,
     test: Interactions | None = None,
     evaluation: pd.DataFrame | None = None,
@@ -40,6 +40,7 @@ def write_report(
     logs, `diagnostics` any table worth showing. A section that cannot be made says why. The folder of `path` is
     made if need be; the file is whole or absent.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, report(run, test, evaluation, truth, diagnostics))
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrorec.models.mass import LARGEST_LOG_RATE
 from pyrorec.models.rows.base import as_rows
+from pyrorec.models.rows.decode import with_offsets
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.rows.sparse import SparseRows
+
+
+SMALLEST_MASS = 1e-300
+"""Stands for the mass of a row that has none, whose logarithm must stay finite."""
 
 
 class GammaPoissonRows(FrailtyRows):
@@ -21,15 +29,31 @@ class GammaPoissonRows(FrailtyRows):
 
     def log_prob(self, value: SparseRows | Tensor) -> Tensor:
         rows = as_rows(value)
-        mass, eta = self.row_mass(rows)
+        log_mass, eta = self.log_mass(rows)
         value_, trials = rows.value.double(), rows.trials.double()
         cells = rows.sum_by_row(value_ * eta.double() + self.family.log_base(value_, trials))  # type: ignore[attr-defined]
         a, n = self.frailty_shape.double(), rows.totals.double()
-        marginal = torch.lgamma(a + n) - torch.lgamma(a) + a * a.log() - (a + n) * torch.log(a + mass.double())
+        marginal = torch.lgamma(a + n) - torch.lgamma(a) + a * a.log() - (a + n) * torch.logaddexp(a.log(), log_mass)
         return (cells + marginal).to(eta.dtype)
 
     def frailty_posterior(self, value: SparseRows | Tensor, typical: Tensor | None = None) -> dist.Gamma:
         """z | row ~ Gamma(a + n, a + S): exact (conjugate); only expected rates enter."""
         rows = as_rows(value)
-        mass, _ = self.row_mass(rows)
+        log_mass, _ = self.log_mass(rows)
+        mass = log_mass.exp().clamp_max(torch.finfo(self.factors.dtype).max / 1e3).to(self.factors.dtype)
         return dist.Gamma(self.frailty_shape + rows.totals, self.frailty_shape + mass)
+
+    def log_mass(self, rows: SparseRows) -> tuple[Tensor, Tensor]:
+        """log S of each row (rows,), in float64, and eta at the stored cells (cells,).
+
+        Where a rate leaves the range in which exp is exact, the row is decoded again with its largest eta taken
+        off: a continued exp would grow too slowly for the likelihood to stay bounded.
+        """
+        mass, eta = self.row_mass(rows)
+        if bool((mass.detach() < math.exp(LARGEST_LOG_RATE)).all()):
+            return mass.double().clamp_min(SMALLEST_MASS).log(), eta
+        top = (self.factors.detach() @ self.loadings.detach().T).amax(-1)
+        factors, loadings = with_offsets(self.factors, self.loadings, -top, None)
+        lowered = GammaPoissonRows(self.family, factors, loadings, self.missing_weight, self.frailty_shape)
+        mass, eta = lowered.row_mass(rows)
+        return mass.double().clamp_min(SMALLEST_MASS).log() + top.double(), eta + top[rows.row]

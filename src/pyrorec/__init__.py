@@ -11,7 +11,7 @@ _HOMES = {
     "pyrorec.baselines": ("Ease", "Popularity"),
     "pyrorec.data": (
         "Columns", "InputError", "Interactions", "Unobserved", "Weighted", "Zero", "catalogue", "embedded_log",
-        "embedded_truth", "hold_out", "read_interactions", "split_by_exposure", "split_by_time",
+        "embedded_truth", "hold_out", "read_interactions", "split", "split_by_exposure", "split_by_time",
         "split_leave_last_out", "split_random",
     ),
     "pyrorec.inference.choice": ("choose",),
@@ -46,4 +46,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*__all__, "__version__"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +37,21 @@ PopularityValue = Annotated[
     str | None, typer.Option(help="Under set: a number, or a file with item_id and popularity.")
 ]
 Output = Annotated[Path, typer.Option(help="CSV or Parquet file to write.")]
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        from pyrorec import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Version.")] = False,
+) -> None:
+    """Pyro models for interaction logs: taste, popularity, and how far to believe them."""
 
 
 @app.command()
@@ -111,7 +127,7 @@ def recommend(
     seed: Annotated[int, typer.Option(help="Seed of --reading thompson.")] = 0,
 ) -> None:
     """Write the best items of each user: user_id, item_id, rank, score, sd, lower, upper."""
-    from pyrorec.commands.tables import check_output, id_column, pairs_table, write_table
+    from pyrorec.commands.tables import check_output, id_column, pairs_table, print_notes, write_table
 
     check_output(output)
     loaded = load_run(run)
@@ -125,6 +141,7 @@ def recommend(
         include_seen=include_seen,
     )
     write_table(table, output)
+    print_notes(table)
     typer.echo(f"{len(table):,} recommendations for {table['user_id'].nunique():,} users in {output}")
 
 
@@ -142,7 +159,7 @@ def score(
     seed: Annotated[int, typer.Option(help="Seed of --reading thompson.")] = 0,
 ) -> None:
     """Write the pairs with mean (click probability, expected count or rating), sd, lower, upper."""
-    from pyrorec.commands.tables import check_output, pairs_table, write_table
+    from pyrorec.commands.tables import check_output, pairs_table, print_notes, write_table
 
     check_output(output)
     loaded = load_run(run)
@@ -152,6 +169,7 @@ def score(
         reading=build_reading(reading, quantile, seed),
     )
     write_table(table, output)
+    print_notes(table)
     typer.echo(f"{len(table):,} pairs scored in {output}")
 
 
@@ -312,6 +330,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs a command; refused input gives one sentence on standard error and exit status 2."""
     from pyrorec.data.errors import InputError
 
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("pyrorec").addHandler(handler)
+    logging.getLogger("pyrorec").setLevel(logging.INFO)
     try:
         app(args=spread_at(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:
@@ -323,3 +345,5 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         typer.echo("pyrorec: interrupted; a fit goes on with --resume", err=True)
         sys.exit(130)
+    finally:
+        logging.getLogger("pyrorec").removeHandler(handler)

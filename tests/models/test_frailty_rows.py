@@ -12,6 +12,7 @@ from scipy import special, stats
 
 from pyrorec.models.families import Cloglog, Family, Poisson
 from pyrorec.models.rows import INTEGRATED, FrailtyRows, GammaCloglogRows, GammaPoissonRows, SparseRows
+from pyrorec.models.rows.decode import with_offsets
 
 LAWS: list[tuple[type[FrailtyRows], Family]] = [(GammaPoissonRows, Poisson()), (GammaCloglogRows, Cloglog())]
 by_law = pytest.mark.parametrize(("kind", "family"), LAWS, ids=["poisson", "cloglog"])
@@ -244,3 +245,24 @@ def test_extreme_float32_predictors_stay_finite(
         assert bool(tensor.isfinite().all())  # type: ignore[union-attr]
     assert bool((posterior.concentration > 0).all())
     assert bool((posterior.rate > 0).all())
+
+
+@pytest.mark.parametrize("level", [0.0, 25.0, 60.0, 200.0])
+def test_gamma_poisson_stays_exact_where_rates_overflow(level: float) -> None:
+    """Lifting every eta by a constant is the same as lowering the prior's rate: no gain from running away."""
+    generator = torch.Generator().manual_seed(5)
+    factors = torch.randn(4, 3, generator=generator)
+    loadings = torch.randn(7, 3, generator=generator)
+    value = torch.poisson(torch.full((4, 7), 300.0), generator=generator)
+    left, right = with_offsets(factors, loadings, torch.full((4,), level), None)
+    got = GammaPoissonRows(Poisson(), left, right, 1.0, 0.7).log_prob(value)
+    eta = left.double() @ right.double().T
+    a, n = 0.7, value.double().sum(-1)
+    log_mass = torch.logsumexp(eta, -1)
+    expected = (
+        (value * eta - torch.lgamma(value.double() + 1)).sum(-1)
+        + torch.lgamma(a + n) - torch.lgamma(torch.tensor(a).double()) + a * np.log(a)
+        - (a + n) * torch.logaddexp(torch.tensor(a).double().log(), log_mass)
+    )  # fmt: skip
+    assert (got <= 0).all()
+    np.testing.assert_allclose(got, expected, rtol=3e-5)

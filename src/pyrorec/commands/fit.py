@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from pyrorec.commands.tables import print_evaluation
+from pyrorec.commands.tables import print_evaluation, write_table
 from pyrorec.config import check_model, read_config, resolve_model, resolve_training
 from pyrorec.data import (
     Columns,
@@ -17,8 +17,7 @@ from pyrorec.data import (
     embedded_log,
     embedded_truth,
     read_interactions,
-    split_by_time,
-    split_random,
+    split,
 )
 from pyrorec.inference.diagnostics import diagnose
 from pyrorec.inference.evaluate import evaluate
@@ -64,8 +63,7 @@ def run_fit(request: Request) -> None:
     train = train.with_missing(choice.missing)
     check_values(train, choice.model)
     seed = request.seed if request.seed is not None else int(config.get("seed", 0))
-    for sentence in filter(None, (train.aggregation, choice.reason)):
-        typer.echo(sentence)
+    typer.echo(choice.reason)
     work = start_folder(request)
     context = Context(seed, request.device, request.threads, work, request.resume, request.progress)
     try:
@@ -91,9 +89,7 @@ def read_parts(request: Request) -> tuple[Interactions, Interactions | None]:
     )
     if not request.holdout:
         return log, None
-    if log.timestamp is not None:
-        return split_by_time(log, request.holdout)
-    return split_random(log, request.holdout, request.seed or 0)
+    return split(log, request.holdout, request.seed or 0)
 
 
 def start_folder(request: Request) -> Path:
@@ -108,6 +104,8 @@ def start_folder(request: Request) -> Path:
 def publish_run(request: Request, run: Run, test: Interactions | None, work: Path) -> None:
     """Writes the run with its report, prints the evaluation, and makes the version current."""
     write_contents(run, work)
+    if test is not None:
+        write_table(test.to_frame(), work / "test.parquet")
     evaluation = None if test is None else evaluate(run, test)
     truth = embedded_truth() if request.log is None else None
     write_report(run, work / "report.html", test=test, evaluation=evaluation, truth=truth, diagnostics=diagnose(run))
@@ -126,10 +124,8 @@ def remove(work: Path, out: Path) -> None:
 
 
 def rewrite_report(folder: Path) -> Path:
-    """Writes the report of a run anew beside its versions, which stay as they are."""
+    """Writes the report of a run anew in place of the link to its version's, which stays as it was."""
     run = load(folder)
     path = folder / "report.html"
-    if path.is_symlink():
-        path = folder / "report-new.html"
     write_report(run, path, diagnostics=diagnose(run))
     return path

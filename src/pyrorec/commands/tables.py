@@ -89,6 +89,11 @@ def as_known(ids: pd.Series, known: pd.Index, path: Path) -> pd.Series:
 
 def print_evaluation(table: pd.DataFrame) -> None:
     """The evaluation, one metric a line, with its notes."""
-    typer.echo(table.T.to_string(float_format=lambda x: f"{x:.4f}"))
+    typer.echo(table.dropna(axis=1, how="all").T.to_string(float_format=lambda x: f"{x:.4f}"))
+    print_notes(table)
+
+
+def print_notes(table: pd.DataFrame) -> None:
+    """What the table's maker wants known about it."""
     for note in table.attrs.get("notes", []):
         typer.echo(f"note: {note}")
