@@ -31,10 +31,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 studies: $(STAMP)
-	$(BIN)/python -m pytest -m study --override-ini addopts="-q --strict-markers" benchmarks
+	$(BIN)/python -m benchmarks.confounded_worlds
 
 faults: $(STAMP)
-	$(BIN)/python -m pytest -m fault --override-ini addopts="-q --strict-markers" tests
+	$(BIN)/python -m pytest -m fault
 
 embedded: $(STAMP)
 	$(BIN)/python -m pyrorec.simulation.embedded

@@ -44,8 +44,8 @@ def cells(log: Interactions, spec: BilateralModel) -> tuple[sparse.csr_array, sp
 
     Raises InputError when the values are not of the family's kind.
     """
+    check_values(log, spec)
     seen = log.binarised() if spec.binarise else log
-    check_values(seen, spec)
     value, trials = seen.matrix(Entry.VALUE), seen.matrix(Entry.TRIALS)
     value.sort_indices()
     trials.sort_indices()
@@ -53,8 +53,14 @@ def cells(log: Interactions, spec: BilateralModel) -> tuple[sparse.csr_array, sp
 
 
 def check_values(log: Interactions, spec: BilateralModel) -> None:
-    """Refuses values that the family cannot have produced."""
+    """Refuses values that the family cannot have produced, or from which nothing can be learnt."""
     family = spec.family.name
+    log = log.binarised() if spec.binarise else log
+    if not log.missing.weight and bool((log.value == log.trials).all()):
+        raise InputError(
+            "Every observed value is 1 and missing cells are unobserved, so nothing tells clicks from the rest: use "
+            "--missing zero, or keep the impressions without click in the log."
+        )
     if spec.family.outcome is Outcome.CLICK and bool((log.value > log.trials).any()):
         raise InputError(
             f"Family {family} takes clicks, but the log holds values up to {log.value.max():g}: binarise it "
