@@ -12,7 +12,7 @@ STAMP = $(VENV)/.pyrorec-stamp
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("pyrorec needs Python 3.11 or newer; set PYTHON=" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -c 'import sys; sys.exit("pyrorec needs Python 3.11 or newer: say make PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@

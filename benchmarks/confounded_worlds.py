@@ -15,15 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyrorec as pr
 import torch
+from tqdm import tqdm
+
+import pyrorec as pr
 from pyrorec.guides import BilateralGuide
 from pyrorec.inference.observations import observe
 from pyrorec.inference.posterior import read_posterior
 from pyrorec.inference.train import module_local
 from pyrorec.models.bilateral import Bilateral
 from pyrorec.simulation import FrailtyWorld, interval_coverage
-from tqdm import tqdm
 
 FACTORS = 8
 TRAINING = pr.Training(epochs=80)

@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import pyrorec as pr
 import torch
+
+import pyrorec as pr
 
 TRAINING = pr.Training(epochs=120, validation_fraction=0.0)
 MODELS = {

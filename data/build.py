@@ -12,11 +12,15 @@ from pyrorec.data.checks import shown
 from pyrorec.data.duplicates import Duplicates, aggregate, choose_rule
 from pyrorec.data.entries import Entries, columns_of
 from pyrorec.data.errors import InputError
+from pyrorec.data.features import FeatureEncoder
 from pyrorec.data.interactions import Interactions
 from pyrorec.data.kind import Kind, kind_of
 from pyrorec.data.missing import Missing, Unobserved, Zero
 
 logger = logging.getLogger("pyrorec")
+
+#: Squares and sums of values up to here stay finite in single precision.
+LARGEST_VALUE = 1e15
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ def build_interactions(
     """
     _refuse_small(records, users, items, source)
     _refuse_negative(records.value, rules, source)
+    _refuse_huge(records.value, source)
     rule = rules.duplicates or choose_rule(records.value)
     cells = aggregate(rule, records, len(items))
     log = Interactions(
@@ -100,6 +105,16 @@ def _refuse_negative(value: np.ndarray, rules: Rules, source: str) -> None:
     )
 
 
+def _refuse_huge(value: np.ndarray, source: str) -> None:
+    huge = np.abs(value) > LARGEST_VALUE
+    if huge.any():
+        row = int(np.argmax(huge))
+        raise InputError(
+            f"{source}: value {value[row]:g} in row {row + 1} is beyond {LARGEST_VALUE:g}, where models lose their "
+            "precision; check the value column, or give it in a larger unit."
+        )
+
+
 def _refuse_untouched(log: Interactions, source: str) -> None:
     if log.kind is Kind.RATINGS:
         return
@@ -111,7 +126,10 @@ def _refuse_untouched(log: Interactions, source: str) -> None:
 
 
 def _matching(features: pd.DataFrame | None, ids: pd.Index, name: str, source: str) -> pd.DataFrame | None:
-    if features is not None and not features.index.isin(ids).any():
+    if features is None:
+        return None
+    FeatureEncoder.fit(features)  # refuses what could not be encoded later
+    if not features.index.isin(ids).any():
         raise InputError(
             f"{source}: no {name} of the log occurs in the {name} features (the log has {shown(ids[0])}, "
             f"the features {', '.join(map(shown, features.index[:1])) or 'none'}); use ids of the same type."

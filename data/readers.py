@@ -24,8 +24,8 @@ from pyrorec.data.matrices import entries_of_array, entries_of_sparse
 from pyrorec.data.missing import Missing
 from pyrorec.data.tables import PathLike, read_table
 
-
 logger = logging.getLogger("pyrorec")
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -43,9 +43,11 @@ class Columns:
 
     def present(self, names: Sequence[str], source: str) -> dict[str, str]:
         """The columns found among `names`, by role; InputError for an absent or ambiguous one."""
-        found = {}
+        found: dict[str, str] = {}
         for field in fields(self):
             name = getattr(self, field.name)
+            if name in found.values():
+                raise InputError(f"{source}: column '{name}' cannot be the {field.name} as well; name another column.")
             if list(names).count(name) > 1:
                 raise InputError(f"{source}: column '{name}' stands twice; keep one of the two.")
             if name in names:

@@ -47,8 +47,8 @@ class RowEncoder(nn.Module):
     """Pattern and values of a row -> tanh layers -> normal posterior of its factors (and of its effect).
 
     The first layer is a weighted sum of one embedding per column and channel, so it costs the number of
-    stored cells, not of columns. `dropout` hides that share of a row's cells in training. A sampled effect reads, beside
-    the last hidden layer, the row's length, total and mean value, standardised over the fitting rows.
+    stored cells, not of columns. `dropout` hides that share of a row's cells in training. A sampled effect reads,
+    beside the last hidden layer, the row's length, total and mean value, standardised over the fitting rows.
     """
 
     summary_mean: Tensor

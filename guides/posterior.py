@@ -13,7 +13,8 @@ class SidePosterior(nn.Module):
     """Means and sds of every row's factors, (rows, K), and the law of every row's effect, as buffers.
 
     The effect is Gamma(first = shape, second = rate) on the rate scale, Normal(first = mean, second = sd) on
-    the log scale, a point where the sd is zero, as the popularity distribution's scale says. Nothing here carries a gradient.
+    the log scale, a point where the sd is zero, as the popularity distribution's scale says. Nothing here
+    carries a gradient.
     """
 
     mean: Tensor

@@ -38,10 +38,8 @@ def load_checkpoint(folder: Path, fitting: Fitting) -> None:
 
     Raises InputError when there is none, or when it belongs to another model or log.
     """
-    path = folder / LAST
-    if not path.exists():
-        raise InputError(f"There is no checkpoint in {folder} to resume from; fit without --resume.")
-    tensors, notes = read_tensors(path)
+    check_checkpoint(folder)
+    tensors, notes = read_tensors(folder / LAST)
     try:
         set_parameters(fitting, tensors)
         set_optimiser(fitting, without_prefix("optimiser", tensors))
@@ -51,6 +49,12 @@ def load_checkpoint(folder: Path, fitting: Fitting) -> None:
             "that it was started with."
         ) from error
     fitting.state = State(**notes)
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Refuses a folder without a last checkpoint."""
+    if not (folder / LAST).exists():
+        raise InputError(f"There is no checkpoint in {folder} to resume from; fit without --resume.")
 
 
 def optimiser_tensors(fitting: Fitting) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from pyrorec.data import Interactions, Kind, Missing, Unobserved, Zero
 from pyrorec.models.bilateral import BilateralModel
-from pyrorec.models.families import Bernoulli, Family, Gaussian, Outcome, Poisson
+from pyrorec.models.distributions import PopularityDistribution, Scale
+from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
 from pyrorec.models.predictors import Additive, LogAdditive, Predictor
 
 
@@ -25,29 +26,55 @@ def choose(
     *,
     family: Family | None = None,
     predictor: Predictor | None = None,
+    popularity: PopularityDistribution | None = None,
+    activity: PopularityDistribution | None = None,
     binarise: bool | None = None,
     missing: Missing | None = None,
 ) -> Choice:
-    """Chooses whatever is not given.
+    """Chooses whatever is not given; the rest of the model is that of `base`.
 
     Values 0 and 1 with zeros present are clicks with true negatives (Bernoulli, additive, missing cells
     unobserved: better calibrated than cloglog on held-out impressions, docs/design.md).
     Integers within 1..5 are implicit clicks (binarised, Poisson, missing cells zero). Larger integers are counts
     (Poisson; missing cells zero, or unobserved where the log writes zeros out). Other reals are ratings
-    (Gaussian, additive, missing cells unobserved).
+    (Gaussian, additive, missing cells unobserved). What is given moves the rest to what fits it: a popularity
+    its predictor, a predictor its family. Raises UnfitPair where what is given does not go together.
     """
     found, default_family, default_binarise = RULES[log.kind]
+    if predictor is None and popularity is not None:
+        predictor = LogAdditive() if popularity.scale is Scale.RATE else Additive()
     if binarise is None:
         binarise = default_binarise and (family is None or family.outcome is not Outcome.RATING)
     if family is None:
-        family = default_family if not (binarise and isinstance(default_family, Gaussian)) else Poisson()
+        family = default_family_for(default_family, predictor, binarise)
     if predictor is None:
         predictor = LogAdditive() if family.log_rate else Additive()
-    if missing is None:
-        missing = Unobserved() if family.outcome is Outcome.RATING and not binarise else log.missing
-    base = base or BilateralModel()
-    model = replace(base, family=family, predictor=predictor, binarise=binarise, popularity=None, activity=None)
+    missing = missing or default_missing_for(log, family, binarise)
+    model = replace(
+        base or BilateralModel(),
+        family=family,
+        predictor=predictor,
+        popularity=popularity,
+        activity=activity or popularity,
+        binarise=binarise,
+    )
     return Choice(model, missing, sentence(found, model, missing))
+
+
+def default_family_for(suggested: Family, predictor: Predictor | None, binarise: bool) -> Family:
+    """The family that the values suggest, or its sibling that the predictor and binarised values can go with."""
+    if binarise and isinstance(suggested, Gaussian):
+        return Poisson()
+    if isinstance(suggested, Bernoulli) and predictor is not None and predictor.needs_log_rate:
+        return Cloglog()
+    return suggested
+
+
+def default_missing_for(log: Interactions, family: Family, binarise: bool) -> Missing:
+    """What the log says of an absent cell; ratings say nothing of it, and clicks without zeros must have some."""
+    if binarise and bool((log.value > 0).all()):
+        return log.missing if log.missing.weight else Zero()
+    return Unobserved() if family.outcome is Outcome.RATING else log.missing
 
 
 RULES: dict[Kind, tuple[str, Family, bool]] = {
@@ -62,4 +89,5 @@ def sentence(found: str, model: BilateralModel, missing: Missing) -> str:
     """What was found and what was chosen, in one line."""
     absent = {Zero: "zeros", Unobserved: "unobserved"}.get(type(missing), f"zeros of weight {missing.weight:g}")
     values = "binarised values" if model.binarise else "values"
-    return f"found {found}; model: family {model.family.name}, predictor {model.predictor.name}, {values}, missing cells {absent}"
+    chosen = f"family {model.family.name}, predictor {model.predictor.name}"
+    return f"found {found}; model: {chosen}, {values}, missing cells {absent}"

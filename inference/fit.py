@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
-from pyrorec.inference.choice import choose
 from pyrorec.inference.checkpoints import (
     BEST,
     copy_parameters,
@@ -22,6 +21,7 @@ from pyrorec.inference.checkpoints import (
     save_checkpoint,
     set_parameters,
 )
+from pyrorec.inference.choice import choose
 from pyrorec.inference.files import read_tensors, write_tensors
 from pyrorec.inference.level import match_level
 from pyrorec.inference.observations import Observations, level, observe, spread
@@ -51,12 +51,14 @@ def fit(
     """Trains the model on a log by stochastic variational inference (or MAP) and returns the run.
 
     A model of None is chosen from the log's values (see `choose`), and the choice is logged and kept in
-    `run.reason`. `seed` is short for a context that differs only in it. The same seed gives the same result bit for bit on
-    the same machine. Raises InputError for a log that the model cannot describe or a device that is not there,
-    NonFiniteLoss when training diverges.
+    `run.reason`. `seed` is short for a context that differs only in it. The same seed gives the same result bit
+    for bit on the same machine. Raises InputError for a log that the model cannot describe or a device that is not
+    there, NonFiniteLoss when training diverges.
     """
     if not isinstance(log, Interactions):
-        raise InputError(f"fit takes Interactions, not {type(log).__name__}: read the log with read_interactions first.")
+        raise InputError(
+            f"fit takes Interactions, not {type(log).__name__}: read the log with read_interactions first."
+        )
     reason = ""
     if model is None:
         choice = choose(log)
@@ -90,7 +92,7 @@ def fit(
 def check_device(device: str) -> None:
     """Refuses a device that this torch cannot reach."""
     try:
-        torch.zeros(1, device=device)
+        float(torch.zeros(1, device=device))  # reading it back also refuses devices that hold no numbers
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"Device {device!r} is not available to torch on this machine; use --device cpu.") from error
 

@@ -85,7 +85,7 @@ class SetPopularity(Intervention):
                     "give one per item in the run's order, or a mapping from item id."
                 )
             return self.value
-        given = pd.Series(dict(self.value), dtype=float)
+        given = pd.Series(dict(self.value), dtype=float)  # type: ignore[arg-type]
         if given.isna().any():
             raise InputError(
                 f"SetPopularity has no value for item {given.index[given.isna()][0]!r}; leave it out instead."

@@ -36,6 +36,10 @@ class MonteCarlo(Objective):
 
     particles: int = 1
 
+    def __post_init__(self) -> None:
+        if self.particles < 1:
+            raise ValueError(f"particles must be at least 1, not {self.particles}")
+
     def loss(self) -> MonteCarloELBO:
         return MonteCarloELBO(num_particles=self.particles)
 

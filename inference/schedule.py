@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """An epoch is a sequence of phases; a phase passes once over all rows of one side."""
+    """An epoch is a sequence of phases, `passes` on each side; a phase passes once over all rows of its side."""
+
+    passes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.passes < 1:
+            raise ValueError(f"passes must be at least 1, not {self.passes}")
 
     @abstractmethod
     def phases(self) -> tuple[str, ...]:
@@ -19,8 +25,6 @@ class Schedule(ABC):
 class ItemsThenUsers(Schedule):
     """Items first, `passes` times over each side."""
 
-    passes: int = 1
-
     def phases(self) -> tuple[str, ...]:
         return ("item",) * self.passes + ("user",) * self.passes
 
@@ -28,8 +32,6 @@ class ItemsThenUsers(Schedule):
 @dataclass(frozen=True)
 class UsersThenItems(Schedule):
     """Users first, `passes` times over each side."""
-
-    passes: int = 1
 
     def phases(self) -> tuple[str, ...]:
         return ("user",) * self.passes + ("item",) * self.passes

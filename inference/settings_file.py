@@ -11,12 +11,14 @@ import tomli_w
 
 from pyrorec.data import InputError, Missing, Unobserved, Weighted, Zero
 from pyrorec.inference.objective import MAP, Analytic, MonteCarlo, Objective
+from pyrorec.inference.plain_values import as_table, check_fields, check_positive
 from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
 from pyrorec.inference.settings import Training
-from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.bilateral import BilateralModel, UnfitPair
 from pyrorec.models.distributions import PopularityDistribution
 from pyrorec.models.families import Family
 from pyrorec.models.predictors import Predictor
+from pyrorec.models.registry import Registry
 
 OBJECTIVES: dict[str, type[Objective]] = {"analytic": Analytic, "monte-carlo": MonteCarlo, "map": MAP}
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -24,31 +26,50 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "users-then-items": UsersThenItems,
 }
 
+PARTS: dict[str, Registry[Any]] = {
+    "family": Family.registry,
+    "predictor": Predictor.registry,
+    "popularity": PopularityDistribution.registry,
+    "activity": PopularityDistribution.registry,
+}
+
 
 def model_to_plain(spec: BilateralModel) -> dict[str, Any]:
     """A model as nested plain values; what is None is left out."""
     plain = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
     plain["hidden"] = list(spec.hidden)
-    for part in ("family", "predictor", "popularity", "activity"):
+    for part in PARTS:
         plain[part] = None if plain[part] is None else plain[part].to_dict()
     return {name: value for name, value in plain.items() if value is not None}
 
 
 def model_from_plain(plain: dict[str, Any]) -> BilateralModel:
-    """The inverse of `model_to_plain`. Raises InputError for names or fields that do not exist."""
-    registries: dict[str, Any] = {
-        "family": Family.registry,
-        "predictor": Predictor.registry,
-        "popularity": PopularityDistribution.registry,
-        "activity": PopularityDistribution.registry,
-    }
+    """The inverse of `model_to_plain`. Raises InputError for names, fields and values that do not exist."""
+    check_fields(BilateralModel, plain, "model")
+    check_positive({"scale": plain.get("scale")}, "model")
+    parts = {name: part_from_plain(name, value) if name in PARTS else value for name, value in plain.items()}
+    if "hidden" in parts:
+        parts["hidden"] = tuple(parts["hidden"])
     try:
-        parts = {k: registries[k].build(v) if k in registries else v for k, v in plain.items()}
-        if "hidden" in parts:
-            parts["hidden"] = tuple(parts["hidden"])
         return BilateralModel(**parts)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"The [model] settings cannot be used: {error.args[0]}.") from error
+    except UnfitPair as error:
+        raise InputError(f"{error}.") from error
+
+
+def part_from_plain(part: str, value: Any) -> Any:
+    """A family, predictor or popularity distribution from its name, or from a table with its name and fields.
+
+    `part` is a key of `PARTS`. Raises InputError for names, fields and values that do not exist.
+    """
+    table = as_table(value, f"[model] {part}")
+    fields = {key: field for key, field in table.items() if key != "name"}
+    try:
+        kind = PARTS[part][table["name"]]
+    except KeyError as error:
+        raise InputError(f"[model] {part}: {error.args[0]}.") from error
+    check_fields(kind, fields, f"model.{part}")
+    check_positive({name: fields.get(name) for name in kind.learned}, f"model.{part}")
+    return kind(**fields)
 
 
 def training_to_plain(training: Training) -> dict[str, Any]:
@@ -60,16 +81,30 @@ def training_to_plain(training: Training) -> dict[str, Any]:
 
 
 def training_from_plain(plain: dict[str, Any]) -> Training:
-    """The inverse of `training_to_plain`. Raises InputError for names or fields that do not exist."""
+    """The inverse of `training_to_plain`. Raises InputError for names, fields and values that do not exist."""
+    check_fields(Training, plain, "training")
+    chosen = {
+        name: named_settings(known, plain[name], f"training.{name}")
+        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES))
+        if name in plain
+    }
     try:
-        parts = dict(plain)
-        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):
-            if name in parts:
-                fields = {k: v for k, v in parts[name].items() if k != "name"}
-                parts[name] = known[parts[name]["name"]](**fields)
-        return Training(**parts)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The [training] settings cannot be used: {error.args[0]}.") from error
+        return Training(**(plain | chosen))
+    except ValueError as error:
+        raise InputError(f"[training] {error}.") from error
+
+
+def named_settings(known: dict[str, Any], value: Any, section: str) -> Any:
+    """An objective or a schedule from its name, or from a table with its name and settings."""
+    table = as_table(value, f"[{section}]")
+    if table["name"] not in known:
+        raise InputError(f"[{section}] There is no '{table['name']}'; there are: {', '.join(known)}.")
+    kind, fields = known[table["name"]], {key: field for key, field in table.items() if key != "name"}
+    check_fields(kind, fields, section)
+    try:
+        return kind(**fields)
+    except ValueError as error:
+        raise InputError(f"[{section}] {error}.") from error
 
 
 def _named(known: dict[str, Any], value: Any) -> dict[str, Any]:
@@ -85,7 +120,7 @@ def missing_to_plain(missing: Missing) -> str | float:
 def missing_from_plain(plain: str | float) -> Missing:
     """The inverse of `missing_to_plain`. Raises InputError for anything else."""
     known: dict[Any, Missing] = {"zero": Zero(), "unobserved": Unobserved()}
-    if plain in known:
+    if isinstance(plain, str) and plain in known:
         return known[plain]
     try:
         return Weighted(float(plain))

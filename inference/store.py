@@ -65,14 +65,22 @@ def check_folder(folder: Path, *, replace_run: bool) -> None:
 
     Without `replace_run` a folder that holds a run is refused as well.
     """
-    if folder.is_file():
-        raise InputError(f"{folder} is a file; give a folder for the run.")
+    blocked = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if blocked is not None:
+        raise InputError(f"{blocked} is a file; give a folder for the run.")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    if not (folder / "versions").is_dir():
+    if not all(is_ours(path) for path in folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no run; give another folder.")
     if not replace_run and (folder / "current").exists():
         raise InputError(f"{folder} already holds a run; give another --out, or --replace to add a new version to it.")
+
+
+def is_ours(path: Path) -> bool:
+    """Whether an entry of a run folder is one that `publish` makes (`report.html` may have been written anew)."""
+    if path.name == "versions":
+        return path.is_dir()
+    return path.name == "report.html" or (path.is_symlink() and path.name in ("current", *LINKED))
 
 
 def next_version(folder: Path) -> str:
@@ -80,9 +88,14 @@ def next_version(folder: Path) -> str:
     return f"{max(done, default=0) + 1:04d}"
 
 
+def working_path(folder: Path) -> Path:
+    """Where the version being written stands until it is whole; kept by an interrupted fit, for resuming."""
+    return folder / "versions" / f".{next_version(folder)}.partial"
+
+
 def working_folder(folder: Path) -> Path:
-    """The temporary folder of the version being written; kept from an interrupted fit, for resuming."""
-    work = folder / "versions" / f".{next_version(folder)}.partial"
+    """`working_path`, made where it is not there."""
+    work = working_path(folder)
     work.mkdir(parents=True, exist_ok=True)
     return work
 

@@ -37,7 +37,8 @@ class GammaCloglogRows(FrailtyRows):
     In t = log z the integrand is log-concave: f(t) = a log a - log G(a) + a t - (a + S0) e^t + sum_clicks c
     log(1 - exp(-e^t r)), S0 the rates of what was not clicked. A trapezoid of 48 nodes
     between the points 18 below its mode, in float64: within 7e-5 nats over shapes .05 to 50 and rates up to
-    saturation, 3e-9 in the median (tests); a row without clicks is exact. Gradients differentiate the quadrature sum with its nodes held.
+    saturation, 3e-9 in the median (tests); a row without clicks is exact. Gradients differentiate the quadrature
+    sum with its nodes held.
     """
 
     def log_prob(self, value: SparseRows | Tensor) -> Tensor:

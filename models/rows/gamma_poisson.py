@@ -14,7 +14,6 @@ from pyrorec.models.rows.decode import with_offsets
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.rows.sparse import SparseRows
 
-
 SMALLEST_MASS = 1e-300
 """Stands for the mass of a row that has none, whose logarithm must stay finite."""
 
@@ -52,8 +51,15 @@ class GammaPoissonRows(FrailtyRows):
         mass, eta = self.row_mass(rows)
         if bool((mass.detach() < math.exp(LARGEST_LOG_RATE)).all()):
             return mass.double().clamp_min(SMALLEST_MASS).log(), eta
-        top = (self.factors.detach() @ self.loadings.detach().T).amax(-1)
+        top = self.largest(rows, eta.detach())
         factors, loadings = with_offsets(self.factors, self.loadings, -top, None)
         lowered = GammaPoissonRows(self.family, factors, loadings, self.missing_weight, self.frailty_shape)
         mass, eta = lowered.row_mass(rows)
         return mass.double().clamp_min(SMALLEST_MASS).log() + top.double(), eta + top[rows.row]
+
+    def largest(self, rows: SparseRows, eta: Tensor) -> Tensor:
+        """The largest linear predictor among the columns that a row says something of, (rows,), without gradient."""
+        if self.missing_weight:
+            return (self.factors.detach() @ self.loadings.detach().T).amax(-1)
+        none = torch.zeros(len(rows), dtype=eta.dtype, device=eta.device)
+        return none.scatter_reduce(0, rows.row, eta, "amax", include_self=False)

@@ -271,6 +271,10 @@ def build_intervention(name: str, weight: float | None, popularity: str | None, 
     from pyrorec.data import InputError
     from pyrorec.inference.intervention import Deconfound, Observe, SetPopularity, Temper
 
+    if weight is not None and name != "temper":
+        raise InputError(f"--weight belongs to --intervention temper, not to {name}.")
+    if popularity is not None and name != "set":
+        raise InputError(f"--popularity belongs to --intervention set, not to {name}.")
     simple: dict[str, Any] = {"observe": Observe, "deconfound": Deconfound}
     if name in simple:
         return simple[name]()
@@ -330,7 +334,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs a command; refused input gives one sentence on standard error and exit status 2."""
     from pyrorec.data.errors import InputError
 
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(sys.stdout)  # standard error is for refusals
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("pyrorec").addHandler(handler)
     logging.getLogger("pyrorec").setLevel(logging.INFO)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pyrorec.data import InputError, Interactions, Missing
 from pyrorec.inference.choice import Choice, choose
+from pyrorec.inference.plain_values import check_fields, fits
 from pyrorec.inference.settings import Training
 from pyrorec.inference.settings_file import (
-    OBJECTIVES,
+    PARTS,
     missing_from_plain,
     model_from_plain,
     model_to_plain,
+    part_from_plain,
     read_toml,
     training_from_plain,
     training_to_plain,
 )
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
-from pyrorec.models.distributions import PopularityDistribution
-from pyrorec.models.families import Family
-from pyrorec.models.predictors import Predictor
 
 SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason", "level_shift"}
 MODELS = ("bilateral",)
+LARGEST_SEED = 2**32 - 1
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
@@ -38,17 +37,24 @@ def read_config(path: Path | None) -> dict[str, Any]:
     unknown = sorted(set(plain) - SECTIONS)
     if unknown:
         raise InputError(f"{path}: unknown key '{unknown[0]}'; there are model, training, missing and seed.")
+    for section in ("model", "training"):
+        if not isinstance(plain.get(section, {}), dict):
+            raise InputError(f"{path}: {section} must be a table, [{section}], not {plain[section]!r}.")
     return plain
 
 
-def named(registry: Any, name: str | None) -> Any:
-    """An instance of a registered class by name, None for None. Raises InputError for an unknown name."""
-    if name is None:
-        return None
-    try:
-        return registry[name]()
-    except KeyError as error:
-        raise InputError(f"{error.args[0]}.") from error
+def resolve_seed(config: dict[str, Any], flag: int | None) -> int:
+    """The seed: the flag over the configuration over 0. Raises InputError for what is no seed."""
+    seed = config.get("seed", 0) if flag is None else flag
+    if not fits(seed, int) or not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"The seed (--seed) must be a whole number from 0 to {LARGEST_SEED}, not {seed!r}.")
+    return int(seed)
+
+
+def takes_negative(config: dict[str, Any], flags: dict[str, Any]) -> bool:
+    """Whether a family that takes negative values was asked for."""
+    family = flags["family"] or config.get("model", {}).get("family")
+    return "gaussian" in (family, family.get("name") if isinstance(family, dict) else None)
 
 
 def check_model(name: str) -> None:
@@ -63,35 +69,19 @@ def resolve_model(config: dict[str, Any], flags: dict[str, Any], log: Interactio
     `flags` holds family, predictor, prior (names), factors, binarise and missing, None where not given.
     """
     given = dict(config.get("model", {}))
-    if flags["factors"] is not None:
-        given["factors"] = flags["factors"]
-    family = named(Family.registry, flags["family"]) or build(Family.registry, given.pop("family", None))
-    predictor = named(Predictor.registry, flags["predictor"]) or build(Predictor.registry, given.pop("predictor", None))
-    prior = named(PopularityDistribution.registry, flags["prior"])
-    prior = prior or build(PopularityDistribution.registry, given.pop("popularity", None))
-    given.pop("activity", None)
-    configured = given.pop("binarise", None)
-    binarise = flags["binarise"] if flags["binarise"] is not None else configured
+    check_fields(BilateralModel, given, "model")
+    named = {"family": flags["family"], "predictor": flags["predictor"], "popularity": flags["prior"]}
+    given |= {part: name for part, name in named.items() if name is not None}
+    if flags["prior"] is not None:
+        given["activity"] = flags["prior"]
+    given |= {name: flags[name] for name in ("factors", "binarise") if flags[name] is not None}
+    parts: dict[str, Any] = {part: part_from_plain(part, given.pop(part)) for part in PARTS if part in given}
+    binarise = given.pop("binarise", None)
+    base = model_from_plain(model_to_plain(BilateralModel()) | given)
     try:
-        base = model_from_plain(model_to_plain(BilateralModel()) | given)
-        choice = choose(
-            log, base, family=family, predictor=predictor, binarise=binarise, missing=resolve_missing(config, flags)
-        )
-        return (
-            choice if prior is None else replace(choice, model=replace(choice.model, popularity=prior, activity=prior))
-        )
+        return choose(log, base, **parts, binarise=binarise, missing=resolve_missing(config, flags))
     except UnfitPair as error:
         raise InputError(f"{error}.") from error
-
-
-def build(registry: Any, fields: dict[str, Any] | str | None) -> Any:
-    """A registered class from a table with its name and fields, or from its name alone."""
-    if fields is None:
-        return None
-    try:
-        return registry.build({"name": fields} if isinstance(fields, str) else fields)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"The [model] settings cannot be used: {error.args[0]}.") from error
 
 
 def resolve_missing(config: dict[str, Any], flags: dict[str, Any]) -> Missing | None:
@@ -102,10 +92,5 @@ def resolve_missing(config: dict[str, Any], flags: dict[str, Any]) -> Missing | 
 
 def resolve_training(config: dict[str, Any], flags: dict[str, Any]) -> Training:
     """Training settings: flags over the configuration over the defaults."""
-    plain = training_to_plain(Training()) | dict(config.get("training", {}))
-    plain |= {name: value for name, value in flags.items() if value is not None and name != "objective"}
-    if flags.get("objective") is not None:
-        if flags["objective"] not in OBJECTIVES:
-            raise InputError(f"There is no objective '{flags['objective']}'; there are: {', '.join(OBJECTIVES)}.")
-        plain["objective"] = {"name": flags["objective"]}
-    return training_from_plain(plain)
+    given = {name: value for name, value in flags.items() if value is not None}
+    return training_from_plain(training_to_plain(Training()) | config.get("training", {}) | given)

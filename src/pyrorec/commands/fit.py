@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import typer
 
 from pyrorec.commands.tables import print_evaluation, write_table
-from pyrorec.config import check_model, read_config, resolve_model, resolve_training
+from pyrorec.config import check_model, read_config, resolve_model, resolve_seed, resolve_training, takes_negative
 from pyrorec.data import (
     Columns,
     InputError,
@@ -19,13 +21,14 @@ from pyrorec.data import (
     read_interactions,
     split,
 )
+from pyrorec.inference.checkpoints import check_checkpoint
 from pyrorec.inference.diagnostics import diagnose
 from pyrorec.inference.evaluate import evaluate
 from pyrorec.inference.fit import check_device, fit
 from pyrorec.inference.observations import check_values
 from pyrorec.inference.run import Run
 from pyrorec.inference.settings import Context
-from pyrorec.inference.store import check_folder, discard, load, publish, working_folder, write_contents
+from pyrorec.inference.store import check_folder, discard, load, publish, working_folder, working_path, write_contents
 from pyrorec.report import write_report
 
 
@@ -55,50 +58,48 @@ def run_fit(request: Request) -> None:
     """Everything that can be refused is refused before anything is written."""
     check_model(request.kind)
     check_folder(request.out, replace_run=request.replace or request.resume)
+    if request.resume:
+        check_checkpoint(working_path(request.out) / "checkpoints")
     check_device(request.device)
     config = read_config(request.config)
-    training = resolve_training(config, request.training)
-    train, test = read_parts(request)
+    seed, training = resolve_seed(config, request.seed), resolve_training(config, request.training)
+    train, test = read_parts(request, seed, takes_negative(config, request.model))
     choice = resolve_model(config, request.model, train)
     train = train.with_missing(choice.missing)
     check_values(train, choice.model)
-    seed = request.seed if request.seed is not None else int(config.get("seed", 0))
     typer.echo(choice.reason)
-    work = start_folder(request)
-    context = Context(seed, request.device, request.threads, work, request.resume, request.progress)
-    try:
+    with nullcontext() if request.resume else nothing_left(request.out):  # what can still be resumed is kept
+        work = start_folder(request)
+        context = Context(seed, request.device, request.threads, work, request.resume, request.progress)
         run = fit(choice.model, train, training=training, context=context)
         publish_run(request, replace(run, reason=choice.reason), test, work)
-    except InputError:
-        remove(work, request.out)
-        raise
 
 
-def read_parts(request: Request) -> tuple[Interactions, Interactions | None]:
+def read_parts(request: Request, seed: int, allow_negative: bool) -> tuple[Interactions, Interactions | None]:
     """Train and, where there is one, test."""
     if not 0 <= request.holdout < 1:
         raise InputError(f"--holdout is a share between 0 and 1, not {request.holdout}.")
     if request.log is None:
+        if request.user_features or request.item_features:
+            raise InputError("--user-features and --item-features belong to a log; the embedded log brings its own.")
         return embedded_log()
     log = read_interactions(
         request.log,
         columns=request.columns,
         user_features=request.user_features,
         item_features=request.item_features,
-        allow_negative=request.model["family"] == "gaussian",
+        allow_negative=allow_negative,
     )
     if not request.holdout:
         return log, None
-    return split(log, request.holdout, request.seed or 0)
+    return split(log, request.holdout, seed)
 
 
 def start_folder(request: Request) -> Path:
     """The working folder: fresh, or the interrupted fit's when resuming."""
-    work = working_folder(request.out)
     if not request.resume:
-        discard(work)
-        work = working_folder(request.out)
-    return work
+        discard(working_path(request.out))
+    return working_folder(request.out)
 
 
 def publish_run(request: Request, run: Run, test: Interactions | None, work: Path) -> None:
@@ -115,12 +116,18 @@ def publish_run(request: Request, run: Run, test: Interactions | None, work: Pat
     typer.echo(f"run in {request.out} ({final.name}), report in {request.out / 'report.html'}")
 
 
-def remove(work: Path, out: Path) -> None:
-    """Leaves nothing of a refused fit behind."""
-    discard(work)
-    for folder in (out / "versions", out):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+@contextmanager
+def nothing_left(folder: Path) -> Iterator[None]:
+    """Takes back, when input is refused inside, the working folder and whatever folders were made for it."""
+    made = [path for path in (folder / "versions", folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except InputError:
+        discard(working_path(folder))
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        raise
 
 
 def rewrite_report(folder: Path) -> Path:

@@ -11,6 +11,7 @@ import pandas as pd
 import typer
 
 from pyrorec.data import InputError
+from pyrorec.data.checks import shown
 from pyrorec.data.tables import read_table
 from pyrorec.inference.files import whole
 
@@ -75,7 +76,12 @@ def popularity_column(path: Path, known: pd.Index) -> pd.Series:
     values = pd.to_numeric(table["popularity"], errors="coerce")
     if values.isna().any():
         raise InputError(f"{path}: row {int(np.argmax(values.isna())) + 1} has no number in column popularity.")
-    return pd.Series(values.to_numpy(), index=pd.Index(as_known(table["item_id"], known, path)))
+    index = pd.Index(as_known(table["item_id"], known, path))
+    if not index.is_unique:
+        raise InputError(
+            f"{path}: item {shown(index[index.duplicated()][0])} stands more than once; keep one row each."
+        )
+    return pd.Series(values.to_numpy(), index=index)
 
 
 def as_known(ids: pd.Series, known: pd.Index, path: Path) -> pd.Series:
