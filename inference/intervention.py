@@ -59,7 +59,8 @@ class SetPopularity(Intervention):
     """Put a value, or one value per item, in place of popularity (PDA's adjusting).
 
     `value` is on the model's own scale (rate z > 0 with mean one, or standardised log zeta): a number, a
-    mapping or Series from item id to number (items left out keep `otherwise`), or an array in the order of
+    mapping or Series from item id to number (items left out get `otherwise`, by default the
+    average item's), or an array in the order of
     the run's items. Raises InputError for a rate that is not above zero or for an item the run does not know.
     """
 
@@ -93,8 +94,8 @@ class SetPopularity(Intervention):
         unknown = given.index.difference(posterior.items)
         if len(unknown):
             raise InputError(f"SetPopularity names item {unknown[0]!r}, which the run does not know.")
-        neutral = 1.0 if scale_of(posterior) is Scale.RATE else 0.0
-        filled = given.reindex(posterior.items).fillna(neutral if self.otherwise is None else self.otherwise)
+        otherwise = average_popularity(posterior) if self.otherwise is None else self.otherwise
+        filled = given.reindex(posterior.items).fillna(otherwise)
         return filled.to_numpy(dtype=float, copy=True)
 
 
@@ -120,6 +121,11 @@ class Temper(Intervention):
 def scale_of(posterior: Posterior) -> Scale | None:
     """The scale of the model's popularity."""
     return posterior.item_effect.predictor.scale
+
+
+def average_popularity(posterior: Posterior) -> float:
+    """Popularity of the average item: 1 on the rate scale, whose population mean is one, 0 on the log scale."""
+    return 1.0 if scale_of(posterior) is Scale.RATE else 0.0
 
 
 def power(law: dist.TorchDistribution | None, weight: float, scale: Scale | None) -> dist.TorchDistribution:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +25,8 @@ app = typer.Typer(
     help="Pyro models for interaction logs: taste, popularity, and how far to believe them.",
 )
 
+DEFAULT_WEIGHT = 0.5
+
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted run.")]
 UserColumn = Annotated[str, typer.Option(help="Column of user ids.")]
 ItemColumn = Annotated[str, typer.Option(help="Column of item ids.")]
@@ -32,9 +35,9 @@ TimestampColumn = Annotated[str, typer.Option(help="Column of times.")]
 ExposureColumn = Annotated[str, typer.Option(help="Column saying biased or random.")]
 PropensityColumn = Annotated[str, typer.Option(help="Column of propensities.")]
 InterventionName = Annotated[str, typer.Option(help="observe, deconfound, set or temper.")]
-Weight = Annotated[float | None, typer.Option(help="Power of popularity under temper.")]
+Weight = Annotated[float | None, typer.Option(help="Power of popularity under temper (0.5).")]
 PopularityValue = Annotated[
-    str | None, typer.Option(help="Under set: a number, or a file with item_id and popularity.")
+    str | None, typer.Option(help="Under set: a number, or a file with item_id and popularity (average).")
 ]
 Output = Annotated[Path, typer.Option(help="CSV or Parquet file to write.")]
 
@@ -267,32 +270,36 @@ def check_numbers(**numbers: int | None) -> None:
 
 
 def build_intervention(name: str, weight: float | None, popularity: str | None, run: Run) -> Intervention:
-    """An intervention by name. Raises InputError for an unknown name or a missing value."""
+    """An intervention by name; what was not said, or said in vain, is noted. Raises InputError for an unknown name."""
     from pyrorec.data import InputError
     from pyrorec.inference.intervention import Deconfound, Observe, SetPopularity, Temper
 
     if weight is not None and name != "temper":
-        raise InputError(f"--weight belongs to --intervention temper, not to {name}.")
+        typer.echo(f"note: --weight has no meaning under {name}; it is the power of popularity under temper.")
     if popularity is not None and name != "set":
-        raise InputError(f"--popularity belongs to --intervention set, not to {name}.")
-    simple: dict[str, Any] = {"observe": Observe, "deconfound": Deconfound}
-    if name in simple:
-        return simple[name]()
-    if name == "temper":
-        if weight is None:
-            raise InputError("--intervention temper needs --weight, for example --weight 0.5.")
-        return Temper(weight)
-    if name == "set":
-        if popularity is None:
-            raise InputError("--intervention set needs --popularity: a number, or a file with item_id and popularity.")
-        return SetPopularity(popularity_values(popularity, run))
-    raise InputError(f"There is no intervention '{name}'; there are observe, deconfound, set and temper.")
+        typer.echo(f"note: --popularity has no meaning under {name}; it is the value under set.")
+    if name == "temper" and weight is None:
+        typer.echo(f"note: --weight was not given and is {DEFAULT_WEIGHT}; tune it on validation data.")
+    if name == "set" and popularity is None:
+        typer.echo("note: --popularity was not given: every item is taken to be as popular as the average one.")
+    makers: dict[str, Callable[[], Intervention]] = {
+        "observe": Observe,
+        "deconfound": Deconfound,
+        "set": lambda: SetPopularity(popularity_values(popularity, run)),
+        "temper": lambda: Temper(DEFAULT_WEIGHT if weight is None else weight),
+    }
+    if name not in makers:
+        raise InputError(f"There is no intervention '{name}'; there are {', '.join(makers)}.")
+    return makers[name]()
 
 
-def popularity_values(text: str, run: Run) -> float | pd.Series:
-    """A number, or the popularity column of a file by item id."""
+def popularity_values(text: str | None, run: Run) -> float | pd.Series:
+    """A number, or the popularity column of a file by item id; the average item's popularity where nothing is said."""
     from pyrorec.commands.tables import popularity_column
+    from pyrorec.inference.intervention import average_popularity
 
+    if text is None:
+        return average_popularity(run.posterior)
     try:
         return float(text)
     except ValueError:
