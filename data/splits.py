@@ -25,7 +25,12 @@ def split_random(log: Interactions, test_fraction: float = 0.2, seed: int = 0) -
 
 
 def split(log: Interactions, test_fraction: float = 0.2, seed: int = 0) -> tuple[Interactions, Interactions]:
-    """(train, test) by time where the log is dated, at random otherwise."""
+    """(train, test): the randomly exposed part as test where the log marks one, else by time if dated, else at random.
+
+    A random part is the only judge of debiasing, so it goes before the fraction asked for.
+    """
+    if log.exposure is not None and len(np.unique(log.exposure)) > 1:
+        return split_by_exposure(log)
     if log.timestamp is not None:
         return split_by_time(log, test_fraction)
     return split_random(log, test_fraction, seed)

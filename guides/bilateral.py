@@ -115,7 +115,7 @@ class BilateralGuide(PyroModule):
             column = column + other.effect.mean.log()
         law = model.make_rows(side, *with_offsets(left, right, None, column))
         assert isinstance(law, FrailtyRows)
-        return law.frailty_posterior(rows, self._typical(model, side, rows, ids))
+        return law.frailty_posterior(rows, lambda: self._typical(model, side, rows, ids))
 
     def _typical(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> Tensor:
         """Expected linear predictor of each stored cell, (cells,)."""

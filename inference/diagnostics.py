@@ -33,8 +33,11 @@ def diagnose(run: Run) -> pd.DataFrame:
 
 
 def convergence(run: Run) -> Finding:
-    """Gain of the ELBO over the last tenth of training, against its gain over the whole."""
-    elbo = np.array([line["elbo"] for line in run.metrics])
+    """Gain of the ELBO over the last tenth of training, against its gain over the whole.
+
+    Finishing epochs are left out: they see the validation cells as well, so their ELBO is another log's.
+    """
+    elbo = np.array([line["elbo"] for line in run.metrics if not line.get("finishing")])
     if len(elbo) < 20:
         return Finding(DOUBTFUL, float("nan"), f"only {len(elbo)} epochs: too few to see whether the ELBO has settled")
     tail = max(2, len(elbo) // 10)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import Trace_ELBO
+from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
+from pyro.util import check_model_guide_match
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -60,12 +63,23 @@ class AnalyticELBO(RecordedELBO):
         with torch.no_grad():
             return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+        """The guide's trace and the model's replayed on it, without the densities of latents, which nobody reads."""
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        if is_validation_enabled():
+            check_model_guide_match(model_trace, guide_trace, self.max_plate_nesting)
+        return model_trace, guide_trace
+
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
         elbo: Any = 0.0
         for name, site in latent_and_observed(model_trace):
-            observed = site["is_observed"]
-            value = site["log_prob_sum"] if observed else self.divergence(name, guide_trace.nodes[name]["fn"], site)
-            elbo = elbo + value if observed else elbo - value
+            if site["is_observed"]:
+                value = scaled_sum(site["fn"].log_prob(site["value"]), site)
+                elbo = elbo + value
+            else:
+                value = self.divergence(name, guide_trace.nodes[name]["fn"], site)
+                elbo = elbo - value
             self.record(name, value)
         return -elbo.item(), -elbo
 
@@ -79,7 +93,12 @@ class AnalyticELBO(RecordedELBO):
                 f"site '{name}' has no closed-form KL({type(q).__name__} || {type(site['fn']).__name__}): "
                 "train with the Monte Carlo ELBO (MonteCarlo()) or register one with torch's register_kl"
             ) from error
-        return scale_and_mask(kl, site["scale"], site["mask"]).sum()
+        return scaled_sum(kl, site)
+
+
+def scaled_sum(value: Tensor, site: Any) -> Tensor:
+    """Sum of a site's batch of values under its plates' scale and its mask."""
+    return scale_and_mask(value, site["scale"], site["mask"]).sum()
 
 
 def latent_and_observed(trace: Trace) -> list[tuple[str, Any]]:

@@ -67,10 +67,13 @@ def loss_curves(run: Run) -> Figure:
     kept = f"The dotted line marks epoch {best}, whose parameters were kept" if best is not None else (
         "Nothing was watched after the KL warm-up, so the last epoch was kept"
     )  # fmt: skip
+    finishing = sum(bool(line.get("finishing")) for line in run.metrics)
+    jump = f" The last {finishing} epochs also see the cells held out before, hence the step." if finishing else ""
     return captioned(
         figure,
-        f"Terms of the objective by epoch, each side seen from its own phase of training. {kept}. Curves that still "
-        "rise at the end ask for more epochs; the vertical range of the upper pictures leaves out the first epochs.",
+        f"Terms of the objective by epoch, each side seen from its own phase of training. {kept}.{jump} Curves that "
+        "still rise before that ask for more epochs; the vertical range of the upper pictures leaves out the first "
+        "epochs.",
     )
 
 

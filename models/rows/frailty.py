@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import pyro.distributions as dist
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from pyrorec.models.families import Family
 from pyrorec.models.rows.base import RowDistribution
 from pyrorec.models.rows.sparse import SparseRows
+
+Typical = Callable[[], Tensor]
 
 
 class FrailtyRows(RowDistribution):
@@ -23,11 +26,11 @@ class FrailtyRows(RowDistribution):
         self.frailty_shape = torch.as_tensor(shape, dtype=factors.dtype, device=factors.device)
 
     @abstractmethod
-    def frailty_posterior(self, value: SparseRows | Tensor, typical: Tensor | None = None) -> dist.Gamma:
+    def frailty_posterior(self, value: SparseRows | Tensor, typical: Typical | None = None) -> dist.Gamma:
         """The law of z given the row, batch shape (rows,); exact or the nearest Gamma, as the class says.
 
-        Under uncertain factors and effects the linear predictor should hold log expected rates, and `typical`
-        (cells,) the expected log rate of each stored cell, where the two differ.
+        Under uncertain factors and effects the linear predictor should hold log expected rates, and `typical` give
+        the expected log rate of each stored cell (cells,), where the two differ; it is called only if needed.
         """
 
     def linear_predictor(self, sample_shape: torch.Size) -> Tensor:

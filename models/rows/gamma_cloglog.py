@@ -13,7 +13,7 @@ from pyrorec.models.families.bernoulli import log_choose
 from pyrorec.models.families.cloglog import log1mexp
 from pyrorec.models.mass import safe_exp
 from pyrorec.models.rows.base import as_rows
-from pyrorec.models.rows.frailty import FrailtyRows
+from pyrorec.models.rows.frailty import FrailtyRows, Typical
 from pyrorec.models.rows.sparse import SparseRows
 
 NODES = 48
@@ -52,7 +52,7 @@ class GammaCloglogRows(FrailtyRows):
         return marginal.to(self.factors.dtype) + choose
 
     @torch.no_grad()
-    def frailty_posterior(self, value: SparseRows | Tensor, typical: Tensor | None = None) -> dist.Gamma:
+    def frailty_posterior(self, value: SparseRows | Tensor, typical: Typical | None = None) -> dist.Gamma:
         """The Gamma with the posterior's E z and E log z, both by the same quadrature; exact without clicks.
 
         What was not clicked enters by its expected rate, exactly; a click by `typical`: log(1 - exp(-z r)) is
@@ -61,7 +61,7 @@ class GammaCloglogRows(FrailtyRows):
         rows = as_rows(value)
         cells = self._cells(rows)
         if typical is not None:
-            cells = cells._replace(rate=safe_exp(typical).double().clamp_min(TINY))
+            cells = cells._replace(rate=safe_exp(typical()).double().clamp_min(TINY))
         log_integral, t, log_terms = self._integrate(rows, cells)
         weight = torch.exp(log_terms - log_integral)
         fitted = match_gamma((weight * t.exp()).sum(0), (weight * t).sum(0))

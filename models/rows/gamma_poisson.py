@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrorec.models.mass import LARGEST_LOG_RATE
 from pyrorec.models.rows.base import as_rows
 from pyrorec.models.rows.decode import with_offsets
-from pyrorec.models.rows.frailty import FrailtyRows
+from pyrorec.models.rows.frailty import FrailtyRows, Typical
 from pyrorec.models.rows.sparse import SparseRows
 
 SMALLEST_MASS = 1e-300
@@ -35,7 +35,7 @@ class GammaPoissonRows(FrailtyRows):
         marginal = torch.lgamma(a + n) - torch.lgamma(a) + a * a.log() - (a + n) * torch.logaddexp(a.log(), log_mass)
         return (cells + marginal).to(eta.dtype)
 
-    def frailty_posterior(self, value: SparseRows | Tensor, typical: Tensor | None = None) -> dist.Gamma:
+    def frailty_posterior(self, value: SparseRows | Tensor, typical: Typical | None = None) -> dist.Gamma:
         """z | row ~ Gamma(a + n, a + S): exact (conjugate); only expected rates enter."""
         rows = as_rows(value)
         log_mass, _ = self.log_mass(rows)

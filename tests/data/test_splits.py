@@ -12,6 +12,7 @@ from pyrorec.data import (
     epoch_batches,
     hold_out,
     read_interactions,
+    split,
     split_by_exposure,
     split_by_time,
     split_leave_last_out,
@@ -70,11 +71,21 @@ def test_exposure_split_drops_pairs_seen_in_training() -> None:
     assert split_by_exposure(log, drop_repeated=False)[1].value.tolist() == [4, 5]
 
 
+def test_the_default_split_takes_the_best_judge_there_is() -> None:
+    cells = {"user_id": [1, 1, 2, 2, 3], "item_id": [1, 2, 1, 3, 2]}
+    exposure = ["biased", "random", "biased", "biased", "random"]
+    dated = log_of(**cells, timestamp=[50, 10, 30, 30, 20])
+    assert pairs(split(log_of(**cells, timestamp=[50, 10, 30, 30, 20], exposure=exposure))[1]) == [(1, 2), (3, 2)]
+    one_kind = log_of(**cells, timestamp=[50, 10, 30, 30, 20], exposure=["biased"] * 5)
+    assert pairs(split(one_kind, 0.4)[1]) == pairs(split_by_time(dated, 0.4)[1])
+    assert pairs(split(log_of(**cells), 0.4, 3)[1]) == pairs(split_random(log_of(**cells), 0.4, 3)[1])
+
+
 def test_what_cannot_be_split_is_refused() -> None:
     plain = log_of(user_id=[1, 2], item_id=[1, 2])
-    for split in (split_by_time, split_leave_last_out):
+    for dated_split in (split_by_time, split_leave_last_out):
         with pytest.raises(InputError, match="no timestamps"):
-            split(plain)
+            dated_split(plain)
     with pytest.raises(InputError, match="no exposure"):
         split_by_exposure(plain)
     for fraction in (0.0, 1.0, -1.0, float("nan")):
