@@ -52,6 +52,7 @@ def extend(
         posterior,
         users=posterior.users.append(users),
         items=posterior.items.append(items),
+        appended_items=posterior.appended_items + len(items),
         user_mean=user_mean,
         user_sd=user_sd,
         item_mean=item_mean,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -70,12 +71,16 @@ def evaluate(
 
     Users need a positive in test and a row in train; seen items are left out; items never seen in train are
     not recommended but count in the ideal. Calibration is computed on test cells with true negatives only,
-    else NaN, with the reason in `.attrs["notes"]`. Test users and items unknown to the run are left out and
-    counted in the notes. Positive means above zero; for ratings, at or above the train mean.
+    else NaN, with the reason in `.attrs["notes"]`. Test users unknown to the run are left out, items unknown to it
+    count in the ideal as any item never seen in train does; the notes say how many. Positive means above zero; for
+    ratings, at or above the train mean, in test and in what the baselines learn from.
     """
-    at = (at,) if isinstance(at, int) else tuple(at)
+    lengths = (int(at),) if isinstance(at, Integral) else tuple(at)  # type: ignore[arg-type]
     prepared, notes = prepare(run, test)
     asked = default_interventions(run) if interventions is None else interventions
+    names = [*asked, *(baseline.name for baseline in baselines)]
+    if len(set(names)) < len(names):
+        raise InputError(f"Two rows of the table would have one name among {', '.join(names)}; judge them apart.")
     scorers = [run_scorer(run, name, intervention) for name, intervention in asked.items()]
     for baseline in baselines:
         try:
@@ -84,7 +89,7 @@ def evaluate(
             notes.append(str(skipped))
     if prepared.reason:
         notes.append(prepared.reason)
-    table = pd.DataFrame({s.name: row(s, prepared, at) for s in scorers}).T
+    table = pd.DataFrame({s.name: row(s, prepared, lengths) for s in scorers}).T
     table.index.name = "model"
     table.attrs["notes"] = notes
     return table
@@ -101,15 +106,11 @@ def prepare(run: Run, test: Interactions) -> tuple[Test, list[str]]:
     """The test log in the run's codes, and what had to be left out of it."""
     user, item = test.recode(run.posterior.users, run.posterior.items)
     known = (user >= 0) & (item >= 0)
-    notes = []
-    if not known.all():
-        notes.append(f"{int((~known).sum()):,} of {len(test):,} test cells name users or items unknown to the run.")
+    notes = unknown_cells(user, item)
     if not known.any():
         raise InputError("No test cell names a user and an item that the run knows; check the id columns.")
+    positive = positive_cells(test, user, item, run)
     kept = np.flatnonzero(known)
-    value = test.value[kept] >= threshold(run)
-    shape = (len(run.posterior.users), len(run.posterior.items))
-    positive = positives(sparse.csr_array((value.astype(np.float32), (user[kept], item[kept])), shape=shape))
     explicit, reason = explicit_cells(run, test, kept, user, item)
     again = int(np.asarray(run.log.matrix(Entry.PATTERN)[user[kept], item[kept]] > 0).sum())
     if again:
@@ -117,13 +118,36 @@ def prepare(run: Run, test: Interactions) -> tuple[Test, list[str]]:
             f"{again:,} of {len(kept):,} test cells are in the run's own log: they are never recommended yet count "
             "in the ideal, so drop them from the test."
         )
-    seen, train = positives(run.log.matrix(Entry.PATTERN)), positives(run.log.matrix(Entry.VALUE))
+    seen, liked = positives(run.log.matrix(Entry.PATTERN)), run.log.matrix(Entry.VALUE)
+    train = positives(sparse.csr_array((liked.data >= threshold(run), liked.indices, liked.indptr), shape=liked.shape))
     if not run.log.missing.weight:
         notes.append(
             "Missing cells are unobserved: the ranking metrics judge whom the log happened to show what, "
             "so prefer the within-user AUC."
         )
     return Test(seen, train, positive, explicit, reason), notes
+
+
+def unknown_cells(user: np.ndarray, item: np.ndarray) -> list[str]:
+    """What is said of test cells whose user or item the run does not know (code -1)."""
+    strangers, novelties = int((user < 0).sum()), int(((user >= 0) & (item < 0)).sum())
+    notes = []
+    if strangers:
+        notes.append(f"{strangers:,} of {len(user):,} test cells name users unknown to the run and are left out.")
+    if novelties:
+        notes.append(
+            f"{novelties:,} of {len(user):,} test cells name items unknown to the run: they cannot be recommended "
+            "but count in the ideal."
+        )
+    return notes
+
+
+def positive_cells(test: Interactions, user: np.ndarray, item: np.ndarray, run: Run) -> sparse.csr_array:
+    """Test positives of known users; items that the run does not know have columns behind the run's own."""
+    column = np.where(item < 0, len(run.posterior.items) + test.item, item)
+    liked = (user >= 0) & (test.value >= threshold(run))
+    shape = (len(run.posterior.users), len(run.posterior.items) + test.n_items)
+    return positives(sparse.csr_array((np.ones(liked.sum()), (user[liked], column[liked])), shape=shape))
 
 
 def threshold(run: Run) -> float:

@@ -80,12 +80,13 @@ class SetPopularity(Intervention):
         if isinstance(self.value, Real):
             return float(self.value)
         if isinstance(self.value, np.ndarray):
-            if self.value.shape != (len(posterior.items),):
+            if self.value.shape != (posterior.known_items,):
                 raise InputError(
-                    f"SetPopularity was given {self.value.shape} values for {len(posterior.items)} items; "
+                    f"SetPopularity was given {self.value.shape} values for {posterior.known_items} items; "
                     "give one per item in the run's order, or a mapping from item id."
                 )
-            return self.value
+            unknown = len(posterior.items) - posterior.known_items
+            return np.append(self.value, np.full(unknown, self._neutral(posterior)))
         given = pd.Series(dict(self.value), dtype=float)  # type: ignore[arg-type]
         if given.isna().any():
             raise InputError(
@@ -94,9 +95,12 @@ class SetPopularity(Intervention):
         unknown = given.index.difference(posterior.items)
         if len(unknown):
             raise InputError(f"SetPopularity names item {unknown[0]!r}, which the run does not know.")
-        otherwise = average_popularity(posterior) if self.otherwise is None else self.otherwise
-        filled = given.reindex(posterior.items).fillna(otherwise)
+        filled = given.reindex(posterior.items).fillna(self._neutral(posterior))
         return filled.to_numpy(dtype=float, copy=True)
+
+    def _neutral(self, posterior: Posterior) -> float:
+        """The popularity of items that were given none."""
+        return average_popularity(posterior) if self.otherwise is None else self.otherwise
 
 
 @dataclass(frozen=True)

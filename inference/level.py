@@ -41,4 +41,5 @@ def match_level(posterior: Posterior, rows: SparseRows, missing_weight: float, s
 
     if excess(-LARGEST_SHIFT) > 0 or excess(LARGEST_SHIFT) < 0:
         return posterior
-    return replace(posterior, level_shift=float(brentq(excess, -LARGEST_SHIFT, LARGEST_SHIFT, xtol=1e-4)))
+    shift = float(brentq(excess, -LARGEST_SHIFT, LARGEST_SHIFT, xtol=1e-4))
+    return replace(posterior, level_shift=posterior.level_shift + shift)

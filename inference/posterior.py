@@ -60,6 +60,12 @@ class Posterior:
     item_effect: Effect
     response: Family
     level_shift: float = 0.0
+    appended_items: int = 0
+
+    @property
+    def known_items(self) -> int:
+        """Number of the run's own items; rows of unknown ones may stand behind them."""
+        return len(self.items) - self.appended_items
 
     @property
     def popularity(self) -> dist.TorchDistribution | None:
@@ -104,18 +110,21 @@ class Posterior:
         return mean + location[users], variance + spread[users]
 
     def draw(self, seed: int) -> Posterior:
-        """One joint draw of every latent, as a posterior without spread."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return replace(
-                self,
-                user_mean=torch.normal(self.user_mean, self.user_sd),
-                item_mean=torch.normal(self.item_mean, self.item_sd),
-                user_sd=torch.zeros_like(self.user_sd),
-                item_sd=torch.zeros_like(self.item_sd),
-                user_effect=drawn(self.user_effect),
-                item_effect=drawn(self.item_effect),
-            )
+        """One joint draw of every latent, as a posterior without spread.
+
+        Each latent has a random stream of its own, read row by row, so rows appended for unknown users and items
+        leave the draws of the others as they were.
+        """
+        streams = [np.random.default_rng([seed, number]) for number in range(4)]
+        return replace(
+            self,
+            user_mean=drawn_normal(self.user_mean, self.user_sd, streams[0]),
+            item_mean=drawn_normal(self.item_mean, self.item_sd, streams[1]),
+            user_sd=torch.zeros_like(self.user_sd),
+            item_sd=torch.zeros_like(self.item_sd),
+            user_effect=drawn(self.user_effect, streams[2]),
+            item_effect=drawn(self.item_effect, streams[3]),
+        )
 
     def draws(self, n: int, seed: int = 0) -> dict[str, np.ndarray]:
         """n draws of every latent by name, first axis the draw: user_factors, item_factors, popularity, activity."""
@@ -148,12 +157,20 @@ def mapped(law: dist.TorchDistribution | None, change: Callable[[Tensor], Tensor
     return law if law is None else dist.Delta(change(law.v))
 
 
-def drawn(effect: Effect) -> Effect:
+def drawn_normal(mean: Tensor, sd: Tensor, stream: np.random.Generator) -> Tensor:
+    """A draw of independent normals, read off the stream row by row."""
+    return mean + sd * torch.as_tensor(stream.standard_normal(tuple(mean.shape))).to(mean)
+
+
+def drawn(effect: Effect, stream: np.random.Generator) -> Effect:
     """The effect fixed at one draw."""
-    if effect.law is None:
-        return effect
-    value = effect.law.sample()
-    return replace(effect, law=dist.Delta(value))
+    law = effect.law
+    if isinstance(law, dist.Gamma):
+        gamma = torch.as_tensor(stream.standard_gamma(law.concentration.double().cpu().numpy())).to(law.rate)
+        return replace(effect, law=dist.Delta(gamma.clamp_min(torch.finfo(gamma.dtype).tiny) / law.rate))
+    if isinstance(law, dist.Normal):
+        return replace(effect, law=dist.Delta(drawn_normal(law.loc, law.scale, stream)))
+    return effect
 
 
 def quantiles(law: dist.TorchDistribution, p: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,28 @@ import torch
 from scipy import sparse
 
 from pyrorec.data import Entry, InputError
+from pyrorec.data.checks import shown
 from pyrorec.evaluation import item_counts, top_k
 from pyrorec.inference.cold import SideFeatures, extend
 from pyrorec.inference.intervention import Intervention
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.run import Run
-from pyrorec.inference.scores import Reading, Surface, pair_surface, surface
+from pyrorec.inference.scores import Reading, pair_surface, surface
 
 LEVEL = 0.9
 """Probability of the interval between `lower` and `upper`."""
 CHUNK_CELLS = 4_000_000
 PAIRS_AT_ONCE = 500_000
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of which posterior; `read` is what the reading made of it (one draw of it under Thompson)."""
+
+    posterior: Posterior
+    read: Posterior
+    intervention: Intervention
+    reading: Reading
 
 
 @torch.no_grad()
@@ -46,16 +58,19 @@ def recommend(
     if k < 1:
         raise InputError(f"k is {k}; ask for at least one item per user.")
     check_question(intervention, reading)
+    if exclude is not None:
+        check_pairs(exclude, "excluded pairs")
     asked = run.posterior.users if users is None else _unique(users, "user")
     candidates = _seen_items(run) if items is None else _unique(items, "item")
-    posterior = reading.prepare(extended(run, asked, candidates))
+    posterior = extended(run, asked, candidates)
     user_codes, item_codes = posterior.users.get_indexer(asked), posterior.items.get_indexer(candidates)
     left_out = _left_out(run, posterior, exclude, include_seen)[:, item_codes].tocsr()
-    scores = _chunks(posterior, intervention, reading, user_codes, item_codes)
+    question = Question(posterior, reading.prepare(posterior), intervention, reading)
+    scores = _chunks(question, user_codes, item_codes)
     found, ranked = top_k(scores, left_out, np.ones(len(item_codes), bool), min(k, len(item_codes)))
     row, place = np.nonzero(ranked >= 0)
     pair_users, pair_items = found[row], item_codes[ranked[row, place]]
-    table = _table(posterior, intervention, reading, pair_users, pair_items, "score")
+    table = _table(question, pair_users, pair_items, "score")
     table.insert(2, "rank", place + 1)
     table.attrs["notes"] = strangers(run, asked, candidates)
     return table
@@ -69,25 +84,24 @@ def score_pairs(run: Run, pairs: pd.DataFrame, intervention: Intervention, readi
     population, never dropped. Raises InputError where user_id or item_id is missing.
     """
     check_question(intervention, reading)
-    for column in ("user_id", "item_id"):
-        if column not in pairs.columns:
-            raise InputError(f"The pairs need a column {column!r}; they have {', '.join(map(str, pairs.columns))}.")
-        if pairs[column].isna().any():
-            raise InputError(f"Row {int(np.argmax(pairs[column].isna())) + 1} of the pairs has no {column}.")
+    check_pairs(pairs, "pairs")
     users, items = pd.Index(pairs["user_id"]), pd.Index(pairs["item_id"])
-    posterior = reading.prepare(extended(run, users.unique(), items.unique()))
-    scored = _table(
-        posterior,
-        intervention,
-        reading,
-        posterior.users.get_indexer(users),
-        posterior.items.get_indexer(items),
-        "mean",
-    )
+    posterior = extended(run, users.unique(), items.unique())
+    question = Question(posterior, reading.prepare(posterior), intervention, reading)
+    scored = _table(question, posterior.users.get_indexer(users), posterior.items.get_indexer(items), "mean")
     kept = pairs.drop(columns=[c for c in ("mean", "sd", "lower", "upper") if c in pairs.columns])
     table = pd.concat([kept.reset_index(drop=True), scored[["mean", "sd", "lower", "upper"]]], axis=1)
     table.attrs["notes"] = strangers(run, users.unique(), items.unique())
     return table
+
+
+def check_pairs(pairs: pd.DataFrame, name: str) -> None:
+    """Refuses a table without the two id columns, or with an id missing."""
+    for column in ("user_id", "item_id"):
+        if column not in pairs.columns:
+            raise InputError(f"The {name} need a column {column!r}; they have {', '.join(map(str, pairs.columns))}.")
+        if pairs[column].isna().any():
+            raise InputError(f"Row {int(np.argmax(pairs[column].isna())) + 1} of the {name} has no {column}.")
 
 
 def strangers(run: Run, users: pd.Index, items: pd.Index) -> list[str]:
@@ -95,7 +109,7 @@ def strangers(run: Run, users: pd.Index, items: pd.Index) -> list[str]:
     sides = (("users", users, run.posterior.users), ("items", items, run.posterior.items))
     unknown = [(name, ids[known.get_indexer(ids) < 0], len(ids)) for name, ids, known in sides]
     return [
-        f"{len(new):,} of {total:,} {name} are unknown to the run (the first is {new[0]!r}) and are scored from "
+        f"{len(new):,} of {total:,} {name} are unknown to the run (the first is {shown(new[0])}) and are scored from "
         "features or the population."
         for name, new, total in unknown
         if len(new)
@@ -146,32 +160,19 @@ def _left_out(run: Run, posterior: Posterior, exclude: pd.DataFrame | None, incl
     return sparse.csc_array((np.ones(len(user), np.float32), (user, item)), shape=shape)
 
 
-def _chunks(
-    posterior: Posterior, intervention: Intervention, reading: Reading, users: np.ndarray, items: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _chunks(question: Question, users: np.ndarray, items: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Scores of some users at a time over the candidate items."""
     columns = torch.as_tensor(items)
     for codes in np.array_split(users, max(1, len(users) * len(items) // CHUNK_CELLS)):
-        cells = surface(posterior, intervention, torch.as_tensor(codes), columns)
-        yield codes, reading.score(cells).numpy()
+        cells = surface(question.read, question.intervention, torch.as_tensor(codes), columns)
+        yield codes, question.reading.score(cells).numpy()
 
 
-def _table(
-    posterior: Posterior,
-    intervention: Intervention,
-    reading: Reading,
-    users: np.ndarray,
-    items: np.ndarray,
-    name: str,
-) -> pd.DataFrame:
-    """Ids, score and uncertainty of pairs given by code."""
-    parts = [
-        _described(pair_surface(posterior, intervention, torch.as_tensor(u), torch.as_tensor(i)), reading, name)
-        for u, i in _split(users, items)
-    ]
-    table = pd.concat(parts, ignore_index=True)
-    table.insert(0, "item_id", posterior.items.take(items))
-    table.insert(0, "user_id", posterior.users.take(users))
+def _table(question: Question, users: np.ndarray, items: np.ndarray, name: str) -> pd.DataFrame:
+    """Ids, score (as column `name`) and uncertainty of pairs given by code."""
+    table = pd.concat([_described(question, u, i, name) for u, i in _split(users, items)], ignore_index=True)
+    table.insert(0, "item_id", question.posterior.items.take(items))
+    table.insert(0, "user_id", question.posterior.users.take(users))
     return table
 
 
@@ -180,9 +181,13 @@ def _split(users: np.ndarray, items: np.ndarray) -> list[tuple[np.ndarray, np.nd
     return list(zip(np.array_split(users, parts), np.array_split(items, parts), strict=True))
 
 
-def _described(cells: Surface, reading: Reading, name: str) -> pd.DataFrame:
+def _described(question: Question, users: np.ndarray, items: np.ndarray, name: str) -> pd.DataFrame:
+    """The score is read off `question.read`, the uncertainty beside it off the posterior."""
+    codes = torch.as_tensor(users), torch.as_tensor(items)
+    cells = pair_surface(question.posterior, question.intervention, *codes)
+    read = cells if question.read is question.posterior else pair_surface(question.read, question.intervention, *codes)
     columns = {
-        name: reading.score(cells),
+        name: question.reading.score(read),
         "sd": cells.sd(),
         "lower": cells.quantile((1 - LEVEL) / 2),
         "upper": cells.quantile((1 + LEVEL) / 2),

@@ -38,6 +38,16 @@ class Run:
     metrics: list[dict[str, Any]]
     reason: str = ""
 
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch that `fit` kept, counted from 0: the first of the best validation score after the KL warm-up.
+
+        None where nothing was watched.
+        """
+        watched = [line for line in self.metrics if "validation" in line]
+        watched = [line for line in watched if line["epoch"] + 1 > self.training.kl_warmup]
+        return int(max(watched, key=lambda line: line["validation"])["epoch"]) if watched else None
+
     def recommend(
         self,
         users: Iterable[Any] | None = None,

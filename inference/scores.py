@@ -39,7 +39,12 @@ class Surface:
         return marginal_mean(self.law.law, self.posterior.item_effect.predictor, self.posterior.response, eta)
 
     def posterior_mean(self) -> Tensor:
-        """E of the response over the posterior of the linear predictor, Gauss-Hermite."""
+        """E of the response over the posterior of the linear predictor, Gauss-Hermite.
+
+        The linear predictor is taken as normal with its exact mean and variance, which a dot product of normals is
+        only nearly: expected counts, the worst case, come out low by .2 % to .8 % in total after training, by 3 % to
+        6 % in the worst cell (simulated logs of 50 x 28 and 400 x 200, against the exact moment of maths 6.4).
+        """
         return self._moments(self.response, self.mean, self.variance)[0]
 
     def sd(self) -> Tensor:

@@ -27,11 +27,12 @@ def to_arviz(run: Run, draws: int = 100, seed: int = 0) -> Any:
     """Groups posterior, posterior_predictive, log_likelihood, observed_data, sample_stats, constant_data.
 
     Dimensions are named user, item, factor, with ids as coordinates. posterior: popularity, activity and, where
-    they are few enough, the factors. posterior_predictive and observed_data: the totals by item and by user over a
-    sample of at most 300 users (dimension checked_user). log_likelihood: per user row of that sample, with its
-    own frailty integrated out where the model does so: the unit that PSIS-LOO would leave out is a user.
-    sample_stats: the ELBO per record by epoch stands in `elbo`, as training has no per-draw statistic. constant_data:
-    means and sds of the factors.
+    they are few enough, the factors. posterior_predictive and observed_data: over a sample of users (dimension
+    checked_user), the totals by item and by user and each item's number of users above zero. log_likelihood: per
+    user row of that sample, with its own frailty integrated out where the model does so: the unit that PSIS-LOO
+    would leave out is a user.
+    sample_stats: `lp`, the log-likelihood of the sample at each draw. constant_data: means and sds of the factors,
+    and the ELBO per record by epoch.
     """
     az = import_arviz()
     n = max(CHAINS, draws // CHAINS * CHAINS)
@@ -64,6 +65,7 @@ DIMS = {
     "popularity": ["item"],
     "activity": ["user"],
     "item_total": ["item"],
+    "item_users": ["item"],
     "user_total": ["checked_user"],
     "value": ["checked_user"],
     "user_mean": ["user", "factor"],
@@ -113,20 +115,24 @@ def check_users(
     """
     ids = torch.as_tensor(checked)
     rows = observe(run.log, run.spec, None).all["user"].take(ids)
-    by_item, by_user, likelihood = [], [], []
+    replicated: dict[str, list[Tensor]] = {"item_total": [], "item_users": [], "user_total": []}
+    likelihood = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         for number in range(len(latent["user_factors"])):
             law, eta = row_law(run.model, run.posterior, latent, number, ids)
-            values = replicate(law, eta, rows, run.log.missing.weight)
-            by_item.append(values.sum(0))
-            by_user.append(values.sum(1))
+            values = replicate(run.posterior, eta, rows, run.log.missing.weight)
+            replicated["item_total"].append(values.sum(0))
+            replicated["item_users"].append((values > 0).sum(0))
+            replicated["user_total"].append(values.sum(1))
             likelihood.append(law.log_prob(rows))
+    above = (rows.value > 0).to(rows.value.dtype)
     observed = {
         "item_total": torch.zeros(rows.columns).index_add(0, rows.column, rows.value).numpy(),
+        "item_users": torch.zeros(rows.columns).index_add(0, rows.column, above).numpy(),
         "user_total": rows.totals.numpy(),
     }
-    predictive = {"item_total": torch.stack(by_item).numpy(), "user_total": torch.stack(by_user).numpy()}
+    predictive = {name: torch.stack(draws).numpy() for name, draws in replicated.items()}
     return predictive, torch.stack(likelihood).double().numpy(), observed
 
 
@@ -145,9 +151,9 @@ def row_law(
     return law, eta
 
 
-def replicate(law: RowDistribution, eta: Tensor, rows: SparseRows, missing_weight: float) -> Tensor:
-    """Dense replicated values of the rows; unobserved cells stay zero."""
+def replicate(posterior: Posterior, eta: Tensor, rows: SparseRows, missing_weight: float) -> Tensor:
+    """Dense replicated values of the rows, drawn from the response; unobserved cells stay zero."""
     trials = torch.full_like(eta, 1.0 if missing_weight else 0.0)
     trials.view(-1)[rows.flat] = rows.trials
     seen = trials > 0
-    return law.family.sample(eta, trials.clamp_min(1.0)) * seen
+    return posterior.response.sample(eta + posterior.level_shift, trials.clamp_min(1.0)) * seen

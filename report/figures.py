@@ -57,7 +57,7 @@ def loss_curves(run: Run) -> Figure:
         axes.set_xlabel("epoch")
     for axes in (elbo, reconstruction):
         _without_start(axes)
-    best = numbers.best_epoch(run)
+    best = run.best_epoch
     if best is not None:
         for axes in figure.axes:
             axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label="epoch kept" if axes is elbo else None)

@@ -25,12 +25,6 @@ RANKED_CELLS = 5_000_000
 BIAS = ("arp", "aplt", "gini", "item_coverage")
 
 
-def best_epoch(run: Run) -> int | None:
-    """The epoch that `fit` kept: the best validation score after the KL warm-up; None where nothing was watched."""
-    watched = [line for line in run.metrics if "validation" in line and line["epoch"] + 1 > run.training.kl_warmup]
-    return int(max(watched, key=lambda line: line["validation"])["epoch"]) if watched else None
-
-
 def is_rate(run: Run) -> bool:
     """Whether popularity is a rate z > 0, and not a standardised logarithm."""
     return run.posterior.item_effect.predictor.scale is Scale.RATE

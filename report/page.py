@@ -19,7 +19,6 @@ from pyrorec.inference.run import Run
 from pyrorec.models.families import Outcome
 from pyrorec.report import figures, html, popularity
 from pyrorec.report.meanings import meaning
-from pyrorec.report.numbers import best_epoch
 
 LISTED = 5
 """Recommendations shown to each of a few users."""
@@ -85,7 +84,7 @@ def fitted(run: Run) -> str:
     """Model, log and training in plain words."""
     log, spec = run.log, run.spec
     cells = log.n_users * log.n_items
-    epoch = best_epoch(run)
+    epoch = run.best_epoch
     laws = run.posterior.item_effect.population, run.posterior.user_effect.population
     lines = {
         "Choice": run.reason or "the model was given by the caller",

@@ -79,7 +79,9 @@ def fit(
     dropout: Annotated[float | None, typer.Option(help="Share of a row's cells hidden from its encoder.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Part of train watched for stopping.")] = None,
     objective: Annotated[str | None, typer.Option(help="analytic, monte-carlo or map.")] = None,
-    holdout: Annotated[float, typer.Option(help="Part kept for the printed evaluation: the random exposures, the latest, or any.")] = 0.0,
+    holdout: Annotated[
+        float, typer.Option(help="Part kept to evaluate: random exposures, else the latest.")
+    ] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

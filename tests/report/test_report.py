@@ -319,14 +319,14 @@ def test_the_kept_epoch_is_marked(counts: Run) -> None:
     scores = {0: 0.9, 2: 0.3, 3: 0.5}
     lines = [line | {"validation": scores.get(n)} for n, line in enumerate(counts.metrics)]
     lines = [{k: v for k, v in line.items() if v is not None} for line in lines]
-    assert numbers.best_epoch(replace(counts, metrics=lines)) == 3, "epoch 0 belongs to the warm-up"
+    assert replace(counts, metrics=lines).best_epoch == 3, "epoch 0 belongs to the warm-up"
     figure = loss_curves(replace(counts, metrics=lines))
     assert set(points(figure, "epoch kept")[:, 0]) == {3.0}
     assert points(figure, "popularity, user side")[:, 1] == pytest.approx(
         [line["user/kl_popularity"] for line in counts.metrics]
     )
     unwatched = [{k: v for k, v in line.items() if k != "validation"} for line in lines]
-    assert numbers.best_epoch(replace(counts, metrics=unwatched)) is None
+    assert replace(counts, metrics=unwatched).best_epoch is None
     assert "last epoch was kept" in loss_curves(replace(counts, metrics=unwatched)).get_label()
 
 
