@@ -16,6 +16,7 @@ from pyrorec.data.duplicates import Duplicates, Last, aggregate
 from pyrorec.data.entries import Entries, columns_of, taken
 from pyrorec.data.errors import InputError
 from pyrorec.data.kind import Kind, kind_of
+from pyrorec.data.matching import written_as
 from pyrorec.data.missing import Missing, Zero
 
 
@@ -157,6 +158,6 @@ class Interactions(Entries):
 
     def recode(self, users: pd.Index, items: pd.Index) -> tuple[np.ndarray, np.ndarray]:
         """Codes of this log's cells among other ids: two int64 arrays (cells,), with -1 for unknown ids."""
-        user = np.asarray(users.get_indexer(self.users), dtype=np.int64)
-        item = np.asarray(items.get_indexer(self.items), dtype=np.int64)
+        user = np.asarray(users.get_indexer(written_as(users, self.users)), dtype=np.int64)
+        item = np.asarray(items.get_indexer(written_as(items, self.items)), dtype=np.int64)
         return user[self.user], item[self.item]

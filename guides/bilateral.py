@@ -30,14 +30,23 @@ class BilateralGuide(PyroModule):
     In a batch the active side's posterior comes from its encoder, with gradient; the passive side's is the
     one kept at the last `refresh`, sampled anew at every step (maths 6.2). Integrated effects have their
     conjugate posterior, computed at `refresh`.
+
+    `rows` are what both sides observe; `varies` says by side whether an encoder reads values beside the pattern, by
+    default where they vary.
     """
 
-    def __init__(self, model: Bilateral, rows: dict[str, SparseRows], dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: Bilateral,
+        rows: dict[str, SparseRows],
+        dropout: float = 0.0,
+        varies: dict[str, bool] | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = torch.nn.ModuleDict()
         self.posterior = torch.nn.ModuleDict()
         for side in (model.user, model.item):
-            inputs = RowInput(rows[side.name], model.spec.family.outcome)
+            inputs = RowInput(rows[side.name], model.spec.family.outcome, None if varies is None else varies[side.name])
             sampled = side.effect is not None and not model.integrates(side)
             self.encoder[side.name] = RowEncoder(
                 rows[side.name], inputs, model.spec.hidden, side.factors, side.scale, sampled, dropout

@@ -20,12 +20,12 @@ class RowInput(nn.Module):
     mean: Tensor
     sd: Tensor
 
-    def __init__(self, rows: SparseRows, outcome: Outcome) -> None:
+    def __init__(self, rows: SparseRows, outcome: Outcome, varies: bool | None = None) -> None:
         super().__init__()
         self.counts = outcome is Outcome.COUNT
         seen = self._raw(rows)[rows.trials > 0]
         sd = seen.std() if len(seen) > 1 else torch.zeros(())
-        self.varies = bool(sd > 1e-6)
+        self.varies = bool(sd > 1e-6) if varies is None else varies
         self.register_buffer("mean", seen.mean() if len(seen) else torch.zeros(()))
         self.register_buffer("sd", sd if self.varies else torch.ones(()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +31,18 @@ def set_parameters(fitting: Fitting, tensors: dict[str, Tensor]) -> None:
 def save_checkpoint(folder: Path, fitting: Fitting) -> None:
     """Writes the last checkpoint; whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / LAST, parameters_of(fitting) | optimiser_tensors(fitting), asdict(fitting.state))
+    notes = asdict(fitting.state) | {"best": str(fitting.state.best), "fingerprint": fingerprint(fitting)}
+    write_tensors(folder / LAST, parameters_of(fitting) | optimiser_tensors(fitting), notes)
+
+
+def fingerprint(fitting: Fitting) -> str:
+    """sha256 of everything that a resumed fit must share with the one that was stopped: model, settings, seed, rows."""
+    model = fitting.model
+    digest = hashlib.sha256(repr((model.spec, model.missing_weight, fitting.training, fitting.context.seed)).encode())
+    for rows in fitting.rows.values():
+        for part in (rows.start, rows.column, rows.value, rows.trials):
+            digest.update(part.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_checkpoint(folder: Path, fitting: Fitting) -> None:
@@ -40,15 +52,14 @@ def load_checkpoint(folder: Path, fitting: Fitting) -> None:
     """
     check_checkpoint(folder)
     tensors, notes = read_tensors(folder / LAST)
-    try:
-        set_parameters(fitting, tensors)
-        set_optimiser(fitting, without_prefix("optimiser", tensors))
-    except (RuntimeError, KeyError) as error:
+    if notes.pop("fingerprint", None) != fingerprint(fitting):
         raise InputError(
-            f"The checkpoint in {folder} belongs to another model or log: resume with the options and the log "
-            "that it was started with."
-        ) from error
-    fitting.state = State(**notes)
+            f"The checkpoint in {folder} belongs to another model, log, seed or training: resume with the options and "
+            "the log that it was started with."
+        )
+    set_parameters(fitting, tensors)
+    set_optimiser(fitting, without_prefix("optimiser", tensors))
+    fitting.state = State(**(notes | {"best": float(notes["best"])}))
 
 
 def check_checkpoint(folder: Path) -> None:

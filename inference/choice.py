@@ -79,9 +79,9 @@ def default_missing_for(log: Interactions, family: Family, binarise: bool) -> Mi
 
 RULES: dict[Kind, tuple[str, Family, bool]] = {
     Kind.CLICKS: ("clicks with true negatives", Bernoulli(), False),
-    Kind.IMPLICIT: ("integers within 1..5", Poisson(), True),
+    Kind.IMPLICIT: ("implicit clicks (whole numbers in 1..5)", Poisson(), True),
     Kind.COUNTS: ("counts", Poisson(), False),
-    Kind.RATINGS: ("real-valued ratings", Gaussian(), False),
+    Kind.RATINGS: ("ratings (real values)", Gaussian(), False),
 }
 
 

@@ -46,6 +46,7 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes text, whole or not at all."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -77,9 +78,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under names that start with `prefix.`, so that several sets fit into one file."""
     return {f"{prefix}.{name}": value for name, value in state.items()}
 
 
 def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `prefixed`: the tensors of one set under their own names."""
     start = prefix + "."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

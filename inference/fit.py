@@ -22,7 +22,7 @@ from pyrorec.inference.checkpoints import (
     set_parameters,
 )
 from pyrorec.inference.choice import choose
-from pyrorec.inference.files import read_tensors, write_tensors
+from pyrorec.inference.files import read_tensors, write_tensors, write_text
 from pyrorec.inference.level import match_level
 from pyrorec.inference.observations import Observations, level, observe, spread
 from pyrorec.inference.posterior import read_posterior
@@ -37,7 +37,7 @@ SETTLING_ROUNDS = 3
 FINISHING_RATE = 0.3
 FINISHING_SEED = 7919
 FEWEST_CELLS_TO_HOLD_OUT = 100
-SMALL_PROBLEM = 2_000_000
+SMALL_PROBLEM = 20_000_000
 
 
 def fit(
@@ -52,8 +52,8 @@ def fit(
 
     A model of None is chosen from the log's values (see `choose`), and the choice is logged and kept in
     `run.reason`. `seed` is short for a context that differs only in it. The same seed gives the same result bit
-    for bit on the same machine. Raises InputError for a log that the model cannot describe or a device that is not
-    there, NonFiniteLoss when training diverges.
+    for bit on the same machine's CPU. Raises InputError for a log that the model cannot describe or a device that is
+    not there, NonFiniteLoss when training diverges.
     """
     if not isinstance(log, Interactions):
         raise InputError(
@@ -66,7 +66,7 @@ def fit(
         logger.info(reason)
     training = training or Training()
     context = context or Context()
-    context = replace(context, seed=context.seed if seed is None else seed)
+    context = replace(context, seed=int(context.seed if seed is None else seed))
     check_device(context.device)
     held_out = held_out_cells(len(log), training.validation_fraction, context.seed)
     data = observe(log, model, held_out)
@@ -99,7 +99,7 @@ def check_device(device: str) -> None:
 
 def threads_for(log: Interactions) -> int | None:
     """One thread for small problems, where two only wait for each other; torch's own choice beyond."""
-    return 1 if log.n_users * log.n_items <= SMALL_PROBLEM * 10 else None
+    return 1 if log.n_users * log.n_items <= SMALL_PROBLEM else None
 
 
 def held_out_cells(cells: int, fraction: float, seed: int) -> np.ndarray | None:
@@ -205,9 +205,9 @@ class Recorder:
             raise InputError("Resuming needs the folder of the interrupted run.")
         load_checkpoint(self.folder / "checkpoints", fitting)
         file = self.folder / "metrics.jsonl"
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-        self.lines = lines[: fitting.state.epoch]
-        file.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        self.lines = [json.loads(line) for line in lines[: fitting.state.epoch]]  # later ones may have been cut off
+        write_text(file, "".join(json.dumps(line) + "\n" for line in self.lines))
         if fitting.state.best_epoch >= 0:
             self.best, _ = read_tensors(self.folder / "checkpoints" / BEST)
 

@@ -46,13 +46,13 @@ class Training:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "clip_norm", "kl_weight"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above zero, not {getattr(self, name)}")
         for name in ("dropout", "validation_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
-        for name in ("kl_weight", "kl_warmup", "finish_epochs"):
+        for name in ("kl_warmup", "finish_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
 
@@ -71,7 +71,8 @@ class Training:
 class Context:
     """Where and how a fit runs: nothing here changes what is fitted, except the seed.
 
-    `threads` for torch; None is one thread up to two million cells and torch's own choice beyond. `folder`
+    `threads` for torch; None is one thread up to twenty million cells (users x
+    items) and torch's own choice beyond. `folder`
     receives checkpoints and metrics while training runs; `resume` goes on from its last checkpoint.
     """
 

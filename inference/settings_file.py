@@ -7,9 +7,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 
-from pyrorec.data import InputError, Missing, Unobserved, Weighted, Zero
+from pyrorec.data import Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
 from pyrorec.inference.objective import MAP, Analytic, MonteCarlo, Objective
 from pyrorec.inference.plain_values import as_table, check_fields, check_positive
 from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
@@ -26,6 +27,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "users-then-items": UsersThenItems,
 }
 
+RULES: dict[str, type] = {"sum": Sum, "trials": Trials, "last": Last}
 PARTS: dict[str, Registry[Any]] = {
     "family": Family.registry,
     "predictor": Predictor.registry,
@@ -108,7 +110,9 @@ def named_settings(known: dict[str, Any], value: Any, section: str) -> Any:
 
 
 def _named(known: dict[str, Any], value: Any) -> dict[str, Any]:
-    name = next(name for name, cls in known.items() if type(value) is cls)
+    name = next((name for name, cls in known.items() if type(value) is cls), None)
+    if name is None:
+        raise InputError(f"{value!r} cannot be saved, as it is none of {', '.join(known)}; add its class to them.")
     return {"name": name, **dataclasses.asdict(value)}
 
 
@@ -128,6 +132,18 @@ def missing_from_plain(plain: str | float) -> Missing:
         raise InputError(f"A missing cell is zero, unobserved or a weight above zero, not {plain!r}.") from error
 
 
+def rule_to_plain(rule: Duplicates) -> str:
+    """How repeated records became one cell, by name."""
+    return next(name for name, kind in RULES.items() if type(rule) is kind)
+
+
+def rule_from_plain(name: str) -> Duplicates:
+    """The inverse of `rule_to_plain`."""
+    if name not in RULES:
+        raise InputError(f"There is no rule '{name}' for repeated records; there are: {', '.join(RULES)}.")
+    return RULES[name]()
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as plain values. Raises InputError where it is missing or is no TOML."""
     try:
@@ -139,4 +155,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def to_toml(plain: dict[str, Any]) -> str:
-    return tomli_w.dumps(plain)
+    """Plain values as TOML text; NumPy's numbers are written as numbers."""
+    return tomli_w.dumps(python_numbers(plain))
+
+
+def python_numbers(value: Any) -> Any:
+    """The same value with every NumPy number as Python's."""
+    if isinstance(value, dict):
+        return {name: python_numbers(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [python_numbers(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.guides import BilateralGuide
@@ -27,18 +29,21 @@ from pyrorec.inference.files import (
 from pyrorec.inference.observations import Observations, observe
 from pyrorec.inference.posterior import read_posterior
 from pyrorec.inference.run import Run
+from pyrorec.inference.settings import Training
 from pyrorec.inference.settings_file import (
     missing_from_plain,
     missing_to_plain,
     model_from_plain,
     model_to_plain,
     read_toml,
+    rule_from_plain,
+    rule_to_plain,
     to_toml,
     training_from_plain,
     training_to_plain,
 )
 from pyrorec.inference.train import module_local
-from pyrorec.models.bilateral import Bilateral
+from pyrorec.models.bilateral import Bilateral, BilateralModel
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -55,9 +60,13 @@ def save(run: Run, folder: Path) -> Path:
     whole. Raises InputError where the folder holds something that is no run.
     """
     check_folder(folder, replace_run=True)
-    work = working_folder(folder)
-    write_contents(run, work)
-    return publish(work, folder)
+    work = folder / "versions" / f".{uuid.uuid4().hex}.saving"
+    work.mkdir(parents=True)
+    try:
+        write_contents(run, work)
+        return publish(work, folder)
+    finally:
+        discard(work)
 
 
 def check_folder(folder: Path, *, replace_run: bool) -> None:
@@ -80,10 +89,12 @@ def is_ours(path: Path) -> bool:
     """Whether an entry of a run folder is one that `publish` makes (`report.html` may have been written anew)."""
     if path.name == "versions":
         return path.is_dir()
-    return path.name == "report.html" or (path.is_symlink() and path.name in ("current", *LINKED))
+    name = path.name.removeprefix(".").removesuffix(".new")  # a link that was being swapped when a process died
+    return path.name == "report.html" or (path.is_symlink() and name in ("current", *LINKED))
 
 
 def next_version(folder: Path) -> str:
+    """The name of the version to come: one more than the last, in four digits."""
     done = [int(p.name) for p in (folder / "versions").glob("[0-9]*") if p.name.isdigit()]
     return f"{max(done, default=0) + 1:04d}"
 
@@ -125,6 +136,7 @@ def settings(run: Run) -> dict[str, Any]:
         "missing": missing_to_plain(run.log.missing),
         "reason": run.reason,
         "level_shift": run.posterior.level_shift,
+        "log": {"duplicates": rule_to_plain(run.log.rule), "aggregation": run.log.aggregation},
         "model": model_to_plain(run.spec),
         "training": training_to_plain(run.training),
     }
@@ -135,7 +147,7 @@ def publish(work: Path, folder: Path) -> Path:
     files = sorted(p for p in work.rglob("*") if p.is_file() and p.name != MANIFEST)
     hashes = {str(p.relative_to(work)): digest(p) for p in files}
     write_text(work / MANIFEST, json.dumps({"format": FORMAT, "files": hashes}, indent=1))
-    final = work.with_name(work.name.strip(".").removesuffix(".partial"))
+    final = folder / "versions" / next_version(folder)
     os.replace(work, final)
     sync(final.parent)
     link(folder / "current", Path("versions") / final.name)
@@ -175,6 +187,7 @@ def ids_frame(log: Interactions) -> pd.DataFrame:
 
 
 def encode_id(value: Any) -> str:
+    """An id as JSON text. Raises InputError for anything but text and numbers."""
     plain = value.item() if hasattr(value, "item") else value
     if not isinstance(plain, str | int | float | bool):
         raise InputError(f"Id {plain!r} is neither text nor a number and cannot be saved; convert it to text.")
@@ -206,9 +219,9 @@ def load(folder: str | Path) -> Run:
             f"or install pyrorec {plain.get('pyrorec', 'of that time')}."
         )
     spec, training = model_from_plain(plain["model"]), training_from_plain(plain["training"])
-    log = read_log(home, missing_from_plain(plain["missing"]))
-    model, guide = empty_modules(spec, training, log)
+    log = read_log(home, plain)
     tensors, _ = read_tensors(home / "weights.safetensors")
+    model, guide = empty_modules(spec, training, log, tensors)
     model.load_state_dict(without_prefix("model", tensors))
     guide.load_state_dict(without_prefix("guide", tensors))
     metrics = [json.loads(line) for line in (home / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -224,13 +237,16 @@ def verify(home: Path) -> None:
         files = dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{home / MANIFEST} is missing or damaged; fit the run again.") from error
+    found = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()} - {MANIFEST}
+    if strange := sorted(found - set(files)):
+        raise InputError(f"{home / strange[0]} was added after the run was saved; remove it.")
     for name, expected in files.items():
         if not (home / name).is_file() or digest(home / name) != expected:
             raise InputError(f"{home / name} is missing or was changed after the run was saved; fit the run again.")
 
 
-def read_log(home: Path, missing: Any) -> Interactions:
-    """The interactions of a version."""
+def read_log(home: Path, plain: dict[str, Any]) -> Interactions:
+    """The interactions of a version, with what its configuration says of them."""
     ids = pd.read_parquet(home / "ids.parquet")
     sides = {side: pd.Index([json.loads(i) for i in part["id"]]) for side, part in ids.groupby("side")}
     cells = pd.read_parquet(home / "interactions.parquet")
@@ -240,11 +256,25 @@ def read_log(home: Path, missing: Any) -> Interactions:
         if (home / f"{name}_features.parquet").exists()
     }
     columns: dict[str, Any] = {name: cells[name].to_numpy() for name in cells.columns}
-    return Interactions(users=sides["user"], items=sides["item"], missing=missing, **columns, **tables)
+    return Interactions(
+        users=sides["user"],
+        items=sides["item"],
+        missing=missing_from_plain(plain["missing"]),
+        rule=rule_from_plain(plain["log"]["duplicates"]),
+        aggregation=plain["log"]["aggregation"],
+        **columns,
+        **tables,
+    )
 
 
-def empty_modules(spec: Any, training: Any, log: Interactions) -> tuple[Bilateral, BilateralGuide]:
-    """Model and guide of the right shapes, to be filled from the weights."""
+def empty_modules(
+    spec: BilateralModel, training: Training, log: Interactions, tensors: dict[str, Tensor]
+) -> tuple[Bilateral, BilateralGuide]:
+    """Model and guide of the right shapes, to be filled from the weights.
+
+    Whether an encoder has a value channel was decided by the cells that were fitted first; the weights know it.
+    """
     data: Observations = observe(log, spec, None)
     model = Bilateral(spec, log.n_users, log.n_items, log.missing.weight, 0.0)
-    return model, training.objective.guide(model, data.all, training.dropout)
+    varies = {side: f"guide.encoder.{side}.value" in tensors for side in data.all}
+    return model, training.objective.guide(model, data.all, training.dropout, varies)

@@ -96,10 +96,12 @@ def chained(value: np.ndarray) -> np.ndarray:
 
 
 def keeps(value: np.ndarray) -> bool:
+    """Whether draws of a latent are few enough to be stored; effects always are."""
     return value.size <= LARGEST_FACTORS or value.ndim == 2
 
 
 def constant_data(run: Run) -> dict[str, np.ndarray]:
+    """Moments of the factors, (rows, K) each, and the ELBO per record by epoch."""
     posterior = run.posterior
     moments = {name: getattr(posterior, name).numpy() for name in ("user_mean", "user_sd", "item_mean", "item_sd")}
     return moments | {"elbo": np.array([line["elbo"] for line in run.metrics])}

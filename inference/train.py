@@ -98,7 +98,7 @@ def train(
         if state.epoch == 0:
             for side in ("user", "item"):
                 fitting.guide.refresh(fitting.model, side, fitting.rows[side])
-        while state.epoch < training.epochs:
+        while state.epoch < training.epochs and state.stale < training.patience:
             metrics = run_epoch(fitting)
             state.epoch += 1
             bar.update()
@@ -134,27 +134,33 @@ def step(fitting: Fitting, batch: Batch) -> dict[str, Tensor]:
     seed_noise(step_seed(fitting.context.seed, fitting.state.step), fitting.context.device)
     loss = fitting.objective.differentiable_loss(fitting.model, lambda b: fitting.guide(b, fitting.model), batch)
     loss = loss / fitting.records
-    if not bool(torch.isfinite(loss)):
-        raise NonFiniteLoss(
-            f"the loss became {float(loss)} at epoch {fitting.state.epoch} ({batch.side} side); lower the learning "
-            "rate, raise kl_warmup, or binarise counts with a very long tail"
-        )
+    check_finite("loss", loss, fitting, batch)
     fitting.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(
+    norm = torch.nn.utils.clip_grad_norm_(
         [p for p in fitting.optimiser.param_groups[0]["params"] if p.grad is not None],
         fitting.training.clip_norm,
     )
+    check_finite("gradient", norm, fitting, batch)
     fitting.optimiser.step()
     fitting.state.step += 1
     return fitting.objective.terms
+
+
+def check_finite(what: str, value: Tensor, fitting: Fitting, batch: Batch) -> None:
+    """Raises NonFiniteLoss, before the optimiser steps, for a loss or a gradient norm that is no number."""
+    if not bool(torch.isfinite(value)):
+        raise NonFiniteLoss(
+            f"the {what} became {float(value.detach())} at epoch {fitting.state.epoch} ({batch.side} side); lower the "
+            "learning rate, raise kl_warmup, or binarise counts with a very long tail"
+        )
 
 
 def summarise(terms: list[dict[str, Tensor]], side: str, kl_weight: float, records: float) -> dict[str, float]:
     """Means over a phase: log-likelihood, each KL (unweighted) and the ELBO, per observed record."""
     mean = {name: float(torch.stack([t[name] for t in terms]).mean()) / records for name in terms[0]}
     reconstruction = mean.pop("value")
-    kls = {name: kl / kl_weight if kl_weight else 0.0 for name, kl in mean.items()}
+    kls = {name: kl / kl_weight for name, kl in mean.items()}
     out = {f"{side}/reconstruction": reconstruction, f"{side}/elbo": reconstruction - sum(kls.values())}
     return out | {f"{side}/kl_{name}": kl for name, kl in kls.items()}
 

@@ -6,7 +6,9 @@ dense row only through one sum (maths 6.6). Each class gives that summand and it
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +20,13 @@ LARGEST_LOG_RATE = 30.0
 
 def safe_exp(eta: Tensor) -> Tensor:
     """exp(eta), continued linearly beyond `LARGEST_LOG_RATE`, where a float32 sum would soon overflow."""
-    bounded = eta.clamp(max=LARGEST_LOG_RATE)
-    return bounded.exp() * (1 + (eta - bounded))
+    return eta.clamp(max=LARGEST_LOG_RATE).exp() * (1 + (eta - LARGEST_LOG_RATE).clamp_min(0))
 
 
 class Mass(ABC):
-    """A convex function u of eta."""
+    """A convex function u of eta; `nothing` is where u and its derivative vanish."""
+
+    nothing: ClassVar[float] = -math.inf
 
     @staticmethod
     @abstractmethod
@@ -64,6 +67,8 @@ class SoftplusMass(Mass):
 
 class SquareMass(Mass):
     """u = eta^2: the Gaussian."""
+
+    nothing: ClassVar[float] = 0.0
 
     @staticmethod
     def value(eta: Tensor) -> Tensor:

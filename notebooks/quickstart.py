@@ -88,7 +88,7 @@ settled = "has settled" if moved < 0.01 else "has not settled: more epochs are n
 say(
     f"**What it shows.** Over {len(elbo)} epochs the ELBO rose from {elbo.iloc[0]:.2f} to {elbo.iloc[-1]:.2f} nats per "
     f"record. The last tenth of training moved it by {moved:.1%} of that range, so it {settled}. The score of held-out "
-    f"cells was best at epoch {numbers.best_epoch(run)}, whose parameters were kept."
+    f"cells was best at epoch {run.best_epoch}, whose parameters were kept."
 )
 
 # %% [markdown]

@@ -73,6 +73,7 @@ def facts(pairs: Mapping[str, Any]) -> str:
 
 
 def text_cell(value: Any) -> str:
+    """A cell of text."""
     return f"<td>{escape(str(value))}</td>"
 
 
@@ -85,6 +86,7 @@ def picture(figure: Figure) -> str:
 
 
 def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>\n"
 
 
@@ -94,4 +96,5 @@ def absent(reason: str) -> str:
 
 
 def items(lines: Iterable[str]) -> str:
+    """A list of plain lines."""
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>\n"

@@ -77,6 +77,7 @@ def attempt(make: Callable[[], str]) -> str:
 
 
 def drawn(figure: Figure) -> str:
+    """A figure as a section of the page."""
     return html.picture(figure)
 
 
@@ -137,12 +138,14 @@ def evaluated(evaluation: pd.DataFrame | None) -> str:
 
 
 def recovered(run: Run, truth: Truth | None) -> str:
+    """Recovered against true popularity. Raises InputError where no truth is known."""
     if truth is None:
         raise InputError("The truth behind this log is not known; only simulated logs have one.")
     return drawn(popularity.recovered_against_true(run, truth))
 
 
 def diagnosed(diagnostics: pd.DataFrame | None) -> str:
+    """The table of diagnostics. Raises InputError where none was given."""
     if diagnostics is None:
         raise InputError("No diagnostics were given.")
     return html.table(["", *diagnostics.columns], ([name, *row] for name, *row in diagnostics.itertuples()))
@@ -179,6 +182,7 @@ def few_users(run: Run) -> pd.Index:
 
 
 def listed(table: pd.DataFrame) -> str:
+    """Recommendations of one user as a table."""
     rows = (
         [str(r.rank), str(r.item_id), r.score, f"{html.number(r.lower)} to {html.number(r.upper)}"]
         for r in table.itertuples()

@@ -47,8 +47,8 @@ class Family(Component):
         """Log-probability of each cell, base measure included; natural logs, elementwise."""
 
     @abstractmethod
-    def zeros(self, mass: Tensor, cells: int) -> Tensor:
-        """Log-probability of `cells` zeros (one trial each) from the sum of their `mass`."""
+    def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
+        """Log-probability of `cells` zeros (one trial each) from the sum of their `mass`, elementwise."""
 
     @abstractmethod
     def mean(self, eta: Tensor) -> Tensor:

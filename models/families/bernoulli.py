@@ -32,7 +32,7 @@ class Bernoulli(Family):
         """c eta - trials softplus(eta) + log binomial(trials, c)."""
         return value * eta - trials * F.softplus(eta) + log_choose(trials, value)
 
-    def zeros(self, mass: Tensor, cells: int) -> Tensor:
+    def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Minus the summed softplus(eta)."""
         return -mass
 

@@ -43,7 +43,7 @@ class Cloglog(Family):
         rate = safe_exp(eta)
         return value * log_click(eta, rate) - (trials - value) * rate + log_choose(trials, value)
 
-    def zeros(self, mass: Tensor, cells: int) -> Tensor:
+    def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Minus the summed rates: exact, no logarithm needed."""
         return -mass
 

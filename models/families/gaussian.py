@@ -16,7 +16,10 @@ from pyrorec.models.mass import Mass, SquareMass
 
 @dataclass(frozen=True)
 class Gaussian(Family):
-    """r ~ N(eta, sd) with one sd for the whole log, learned (maths 6.5); `trials` weighs a repeated rating."""
+    """r ~ N(eta, sd) with one sd for the whole log, learned (maths 6.5).
+
+    A cell's value is the sum of `trials` ratings, which are taken to have been alike.
+    """
 
     name: ClassVar[str] = "gaussian"
     learned: ClassVar[tuple[str, ...]] = ("sd",)
@@ -31,10 +34,10 @@ class Gaussian(Family):
         return half_log_two_pi + (self.sd.log() if isinstance(self.sd, Tensor) else math.log(self.sd))
 
     def log_prob(self, value: Tensor, trials: Tensor, eta: Tensor) -> Tensor:
-        """-trials [(r - eta)^2 / (2 sd^2) + log sd + (1/2) log 2 pi]."""
-        return -trials * (0.5 * ((value - eta) / self.sd) ** 2 + self._log_norm())
+        """-trials [(r - eta)^2 / (2 sd^2) + log sd + (1/2) log 2 pi], r = value / trials."""
+        return -trials * (0.5 * ((value / trials.clamp_min(1.0) - eta) / self.sd) ** 2 + self._log_norm())
 
-    def zeros(self, mass: Tensor, cells: int) -> Tensor:
+    def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Zeros as data: minus the sum of squares over 2 sd^2, minus the normaliser of each cell."""
         return -0.5 * mass / self.sd**2 - cells * self._log_norm()
 
@@ -47,4 +50,4 @@ class Gaussian(Family):
         return eta
 
     def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
-        return eta + self.sd * torch.randn_like(eta)
+        return trials * eta + trials.sqrt() * self.sd * torch.randn_like(eta)

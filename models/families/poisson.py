@@ -27,7 +27,7 @@ class Poisson(Family):
         """y (eta + log trials) - trials e^eta - log y!."""
         return value * eta - trials * safe_exp(eta) + self.log_base(value, trials)
 
-    def zeros(self, mass: Tensor, cells: int) -> Tensor:
+    def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Minus the summed rates."""
         return -mass
 

@@ -48,7 +48,7 @@ class RowDistribution(TorchDistribution):
         """Log-probability of each row, (rows,)."""
 
     def decode(self, rows: SparseRows) -> tuple[Tensor | None, Tensor]:
-        """Row sums of the mass over all columns (None where missing cells say nothing), and eta where stored."""
+        """Row sums of the mass over missing columns (None where those say nothing), and eta where stored."""
         if self.missing_weight:
             return decode_dense(self.factors, self.loadings, rows, self.family.mass)
         return None, decode_stored(self.factors, self.loadings, rows)
@@ -58,10 +58,9 @@ class RowDistribution(TorchDistribution):
 
         Missing cells count `missing_weight` each, stored cells their trials (none if masked).
         """
-        total, eta = self.decode(rows)
-        stored = rows.sum_by_row((rows.trials - self.missing_weight) * self.family.mass.value(eta))
-        mass = stored if total is None else self.missing_weight * total + stored
-        return mass.clamp_min(0.0), eta  # a masked cell that dwarfs its row could leave less than nothing
+        missing, eta = self.decode(rows)
+        stored = rows.sum_by_row(rows.trials * self.family.mass.value(eta))
+        return stored if missing is None else self.missing_weight * missing + stored, eta
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Dense draws, sample_shape + (rows, columns), one trial a cell; no gradient.

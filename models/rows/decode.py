@@ -22,6 +22,7 @@ class _DenseDecode(torch.autograd.Function):
     def forward(ctx: Any, factors: Tensor, loadings: Tensor, flat: Tensor, mass: type[Mass]) -> tuple[Tensor, Tensor]:
         eta = factors @ loadings.T
         stored = eta.view(-1)[flat]
+        eta.view(-1)[flat] = mass.nothing
         total, slope = mass.sum_and_slope(eta)
         ctx.save_for_backward(factors, loadings, slope, flat)
         return total, stored
@@ -31,7 +32,7 @@ class _DenseDecode(torch.autograd.Function):
     def backward(ctx: Any, grad_total: Tensor, grad_stored: Tensor) -> tuple[Tensor | None, ...]:
         factors, loadings, slope, flat = ctx.saved_tensors
         grad = slope * grad_total[:, None]
-        grad.view(-1)[flat] += grad_stored  # no cell is stored twice, so nothing is lost by plain indexing
+        grad.view(-1)[flat] = grad_stored  # no cell is stored twice, so nothing is lost by plain indexing
         wants_factors, wants_loadings = ctx.needs_input_grad[:2]
         return (
             grad @ loadings if wants_factors else None,
@@ -42,7 +43,10 @@ class _DenseDecode(torch.autograd.Function):
 
 
 def decode_dense(factors: Tensor, loadings: Tensor, rows: SparseRows, mass: type[Mass]) -> tuple[Tensor, Tensor]:
-    """Sum of u(eta) over every column of each row (rows,), and eta at the stored cells (cells,).
+    """Sum of u(eta) over the columns not stored in each row (rows,), and eta at the stored cells (cells,).
+
+    Stored cells are left out before anything is summed: one of them may dwarf the rest of its row, and taking it
+    out of a sum afterwards would leave only its rounding error.
 
     eta = factors @ loadings.T with factors (rows, K) and loadings (columns, K). First derivatives only.
     """

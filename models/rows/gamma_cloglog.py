@@ -72,11 +72,11 @@ class GammaCloglogRows(FrailtyRows):
 
     def _cells(self, rows: SparseRows) -> Cells:
         """What the integrand needs of the rows, in float64."""
-        mass, eta = self.row_mass(rows)
+        missing, eta = self.decode(rows)
         rate = safe_exp(eta).double().clamp_min(TINY)
         clicks = rows.value.double()
-        idle = mass.double() - rows.sum_by_row(clicks * rate)
-        return Cells(idle.clamp_min(0.0), rate, clicks)
+        idle = rows.sum_by_row((rows.trials.double() - clicks) * rate)
+        return Cells(idle if missing is None else idle + self.missing_weight * missing.double(), rate, clicks)
 
     def _log_integrand(self, rows: SparseRows, cells: Cells, t: Tensor) -> Tensor:
         """f at several t per row: (nodes, rows)."""

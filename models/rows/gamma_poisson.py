@@ -59,7 +59,10 @@ class GammaPoissonRows(FrailtyRows):
 
     def largest(self, rows: SparseRows, eta: Tensor) -> Tensor:
         """The largest linear predictor among the columns that a row says something of, (rows,), without gradient."""
+        said = rows.trials > 0
         if self.missing_weight:
-            return (self.factors.detach() @ self.loadings.detach().T).amax(-1)
+            dense = self.factors.detach() @ self.loadings.detach().T
+            dense.view(-1)[rows.flat[~said]] = -math.inf
+            return torch.nan_to_num(dense.amax(-1), neginf=0.0)
         none = torch.zeros(len(rows), dtype=eta.dtype, device=eta.device)
-        return none.scatter_reduce(0, rows.row, eta, "amax", include_self=False)
+        return none.scatter_reduce(0, rows.row[said], eta[said], "amax", include_self=False)

@@ -13,13 +13,12 @@ class IndependentRows(RowDistribution):
 
     def log_prob(self, value: SparseRows | Tensor) -> Tensor:
         rows = as_rows(value)
-        total, eta = self.decode(rows)
-        stored = rows.sum_by_row(
-            self.family.log_prob(rows.value, rows.trials, eta) - self.missing_weight * self.family.zero(eta)
-        )
-        if total is None:
+        missing, eta = self.decode(rows)
+        stored = rows.sum_by_row(self.family.log_prob(rows.value, rows.trials, eta))
+        if missing is None:
             return stored
-        return stored + self.missing_weight * self.family.zeros(total, self.event_shape[0])
+        cells = (rows.columns - rows.start.diff()).to(missing.dtype)
+        return stored + self.missing_weight * self.family.zeros(missing, cells)
 
     def cell_log_prob(self, value: SparseRows | Tensor) -> Tensor:
         """Log-probability of each stored cell, (cells,)."""

@@ -43,6 +43,7 @@ Output = Annotated[Path, typer.Option(help="CSV or Parquet file to write.")]
 
 
 def show_version(asked: bool) -> None:
+    """Prints the version and ends."""
     if asked:
         from pyrorec import __version__
 
@@ -79,9 +80,7 @@ def fit(
     dropout: Annotated[float | None, typer.Option(help="Share of a row's cells hidden from its encoder.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Part of train watched for stopping.")] = None,
     objective: Annotated[str | None, typer.Option(help="analytic, monte-carlo or map.")] = None,
-    holdout: Annotated[
-        float, typer.Option(help="Part kept to evaluate: random exposures, else the latest.")
-    ] = 0.0,
+    holdout: Annotated[float, typer.Option(help="Part kept to evaluate: random exposures, else the latest.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -251,12 +250,14 @@ def columns(user: str, item: str, value: str, timestamp: str, exposure: str, pro
 
 
 def read_test(path: Path, names: Columns) -> Interactions:
+    """A log to judge a run on; ratings below zero are allowed."""
     from pyrorec.data import read_interactions
 
     return read_interactions(path, columns=names, allow_negative=True)
 
 
 def load_run(folder: Path) -> Run:
+    """The current version of a run folder."""
     from pyrorec.inference.store import load
 
     return load(folder)
@@ -341,15 +342,17 @@ def spread_at(arguments: list[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command; refused input gives one sentence on standard error and exit status 2."""
-    from pyrorec.data.errors import InputError
-
     handler = logging.StreamHandler(sys.stdout)  # standard error is for refusals
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("pyrorec").addHandler(handler)
     logging.getLogger("pyrorec").setLevel(logging.INFO)
     try:
         app(args=spread_at(sys.argv[1:] if arguments is None else arguments))
-    except InputError as error:
+    except ValueError as error:
+        from pyrorec.data.errors import InputError  # only now: loading the data room takes a second
+
+        if not isinstance(error, InputError):
+            raise
         typer.echo(f"pyrorec: {error}", err=True)
         sys.exit(2)
     except ArithmeticError as error:

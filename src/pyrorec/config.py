@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from pyrorec.inference.settings_file import (
 )
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
 
-SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason", "level_shift"}
+SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason", "level_shift", "log"}
 MODELS = ("bilateral",)
 LARGEST_SEED = 2**32 - 1
 
@@ -66,22 +68,40 @@ def check_model(name: str) -> None:
 def resolve_model(config: dict[str, Any], flags: dict[str, Any], log: Interactions) -> Choice:
     """The model: flags over the configuration over what the log's values suggest.
 
+    What the configuration holds beside a flag that it does not go together with gives way, as the popularity of
+    another run does to --predictor plain.
+
     `flags` holds family, predictor, prior (names), factors, binarise and missing, None where not given.
     """
     given = dict(config.get("model", {}))
     check_fields(BilateralModel, given, "model")
     named = {"family": flags["family"], "predictor": flags["predictor"], "popularity": flags["prior"]}
-    given |= {part: name for part, name in named.items() if name is not None}
-    if flags["prior"] is not None:
-        given["activity"] = flags["prior"]
+    named["activity"] = flags["prior"]
+    flagged = {part: part_from_plain(part, name) for part, name in named.items() if name is not None}
+    configured = {part: part_from_plain(part, given.pop(part)) for part in PARTS if part in given}
     given |= {name: flags[name] for name in ("factors", "binarise") if flags[name] is not None}
-    parts: dict[str, Any] = {part: part_from_plain(part, given.pop(part)) for part in PARTS if part in given}
     binarise = given.pop("binarise", None)
-    base = model_from_plain(model_to_plain(BilateralModel()) | given)
+    base, missing = model_from_plain(model_to_plain(BilateralModel()) | given), resolve_missing(config, flags)
+
+    def chosen(parts: dict[str, Any]) -> Choice:
+        return choose(log, base, **parts, binarise=binarise, missing=missing)
+
     try:
-        return choose(log, base, **parts, binarise=binarise, missing=resolve_missing(config, flags))
+        return chosen(overridden(flagged, configured, chosen) if flagged else configured)
     except UnfitPair as error:
         raise InputError(f"{error}.") from error
+
+
+def overridden(
+    flagged: dict[str, Any], configured: dict[str, Any], chosen: Callable[[dict[str, Any]], Choice]
+) -> dict[str, Any]:
+    """The parts given by flags, with those of the configuration that go together with them."""
+    parts = dict(flagged)
+    for part in [part for part in PARTS if part in configured and part not in flagged]:
+        with suppress(UnfitPair):
+            chosen(parts | {part: configured[part]})
+            parts[part] = configured[part]
+    return parts
 
 
 def resolve_missing(config: dict[str, Any], flags: dict[str, Any]) -> Missing | None:

@@ -37,9 +37,9 @@ NEGATIVE = [-1.0, 4.0, 2.0, 3.0, 1.0, 5.0]
 
 RULES = [
     pytest.param(CLICKS, pr.Bernoulli, pr.Additive, pr.Unobserved(), False, "true negatives", id="clicks"),
-    pytest.param(GRADES, pr.Poisson, pr.LogAdditive, pr.Zero(), True, "integers within 1..5", id="grades"),
-    pytest.param([1.0] * 6, pr.Poisson, pr.LogAdditive, pr.Zero(), True, "integers within 1..5", id="ones"),
-    pytest.param(None, pr.Poisson, pr.LogAdditive, pr.Zero(), True, "integers within 1..5", id="no value"),
+    pytest.param(GRADES, pr.Poisson, pr.LogAdditive, pr.Zero(), True, "implicit clicks", id="grades"),
+    pytest.param([1.0] * 6, pr.Poisson, pr.LogAdditive, pr.Zero(), True, "implicit clicks", id="ones"),
+    pytest.param(None, pr.Poisson, pr.LogAdditive, pr.Zero(), True, "implicit clicks", id="no value"),
     pytest.param(COUNTS, pr.Poisson, pr.LogAdditive, pr.Zero(), False, "counts", id="counts"),
     pytest.param(ZEROS_TOO, pr.Poisson, pr.LogAdditive, pr.Unobserved(), False, "counts", id="counts with zeros"),
     pytest.param(RATINGS, pr.Gaussian, pr.Additive, pr.Unobserved(), False, "ratings", id="ratings"),

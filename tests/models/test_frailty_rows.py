@@ -266,3 +266,34 @@ def test_gamma_poisson_stays_exact_where_rates_overflow(level: float) -> None:
     )  # fmt: skip
     assert (got <= 0).all()
     np.testing.assert_allclose(got, expected, rtol=3e-5)
+
+
+@pytest.mark.parametrize("peak", [8.0, 15.0, 25.0])
+def test_a_saturated_click_leaves_the_other_cells_their_weight(peak: float) -> None:
+    """One click at a huge rate among 1,999 idle cells of rate e^-8, float32 against float64: no runaway is rewarded."""
+    eta = torch.full((2000, 1), -8.0)
+    eta[0] = peak
+    cell = torch.tensor([0]), torch.tensor([0]), torch.ones(1), torch.ones(1)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        loadings = eta.to(dtype).requires_grad_()
+        rows = SparseRows.from_cells(*cell, (1, 2000)).cast(dtype)
+        law = GammaCloglogRows(Cloglog(), torch.ones(1, 1, dtype=dtype), loadings, 1.0, 1.0)
+        value = law.log_prob(rows).sum()
+        (gradient,) = torch.autograd.grad(value, loadings)
+        found.append((float(value.detach()), gradient[1:].double()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("peak", [12.0, 20.0, 60.0])
+def test_a_masked_cell_that_dwarfs_its_row_says_nothing(peak: float) -> None:
+    """A validation cell of rate e^peak beside three cells: as if the column were not there (float32)."""
+    eta = torch.tensor([[peak], [-1.0], [0.5], [0.2]])
+    rows = SparseRows.from_cells(
+        torch.tensor([0, 0]), torch.tensor([0, 2]), torch.tensor([0.0, 2.0]), torch.tensor([0.0, 1.0]), (1, 4)
+    )
+    without = SparseRows.from_cells(torch.tensor([0]), torch.tensor([1]), torch.tensor([2.0]), torch.ones(1), (1, 3))
+    masked = GammaPoissonRows(Poisson(), torch.ones(1, 1), eta, 1.0, 0.8).log_prob(rows)
+    gone = GammaPoissonRows(Poisson(), torch.ones(1, 1), eta[1:], 1.0, 0.8).log_prob(without)
+    torch.testing.assert_close(masked, gone, rtol=1e-5, atol=1e-5)

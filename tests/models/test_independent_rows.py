@@ -25,7 +25,7 @@ REFERENCE: dict[type[Family], Callable[[np.ndarray, np.ndarray, np.ndarray], np.
     Poisson: lambda y, n, eta: stats.poisson.logpmf(y, n * np.exp(eta)),
     Bernoulli: lambda y, n, eta: stats.binom.logpmf(y, n, special.expit(eta)),
     Cloglog: lambda y, n, eta: cloglog(y, n, np.exp(eta)),
-    Gaussian: lambda y, n, eta: n * stats.norm.logpdf(y, eta, 0.7),
+    Gaussian: lambda y, n, eta: n * stats.norm.logpdf(y / np.maximum(n, 1), eta, 0.7),
 }
 WEIGHTS = [1.0, 0.0, 0.3]
 by_name = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)

@@ -28,7 +28,16 @@ from pyrorec.inference.fit import check_device, fit
 from pyrorec.inference.observations import check_values
 from pyrorec.inference.run import Run
 from pyrorec.inference.settings import Context
-from pyrorec.inference.store import check_folder, discard, load, publish, working_folder, working_path, write_contents
+from pyrorec.inference.store import (
+    check_folder,
+    discard,
+    ids_frame,
+    load,
+    publish,
+    working_folder,
+    working_path,
+    write_contents,
+)
 from pyrorec.report import write_report
 
 
@@ -67,6 +76,7 @@ def run_fit(request: Request) -> None:
     choice = resolve_model(config, request.model, train)
     train = train.with_missing(choice.missing)
     check_values(train, choice.model)
+    ids_frame(train)  # refuses ids that could not be saved
     typer.echo(choice.reason)
     with nullcontext() if request.resume else nothing_left(request.out):  # what can still be resumed is kept
         work = start_folder(request)

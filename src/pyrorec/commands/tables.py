@@ -12,6 +12,7 @@ import typer
 
 from pyrorec.data import InputError
 from pyrorec.data.checks import shown
+from pyrorec.data.matching import written_as
 from pyrorec.data.tables import read_table
 from pyrorec.inference.files import whole
 
@@ -85,12 +86,10 @@ def popularity_column(path: Path, known: pd.Index) -> pd.Series:
 
 
 def as_known(ids: pd.Series, known: pd.Index, path: Path) -> pd.Series:
-    """Ids written as the run writes them: text where the run has text, whole numbers where it has those."""
+    """Ids as the run writes them; a missing one is refused."""
     if ids.isna().any():
         raise InputError(f"{path}: row {int(np.argmax(ids.isna())) + 1} has no {ids.name}.")
-    if known.inferred_type == "string" and not pd.api.types.is_string_dtype(ids):
-        return ids.astype(str)
-    return ids
+    return pd.Series(written_as(known, pd.Index(ids)), index=ids.index, name=ids.name)
 
 
 def print_evaluation(table: pd.DataFrame) -> None:
