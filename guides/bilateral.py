@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -9,6 +11,7 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from pyrorec.guides.anchor import anchor
 from pyrorec.guides.encoder import RowEncoder
 from pyrorec.guides.inputs import RowInput
 from pyrorec.guides.posterior import SidePosterior
@@ -22,6 +25,8 @@ from pyrorec.models.side import Side
 
 CHUNK_CELLS = 4_000_000
 """Dense cells decoded at once when a whole side is refreshed."""
+CHUNK_STORED = 100_000
+"""Stored cells at once, where a quadrature holds dozens of numbers for each."""
 
 
 class BilateralGuide(PyroModule):
@@ -82,10 +87,9 @@ class BilateralGuide(PyroModule):
 
         The centre is the mean of all rows' posterior means (maths 7.2), without gradient.
         """
-        active, passive = model.sides(side)
+        active, _ = model.sides(side)
         was_training, _ = self.training, self.eval()
-        step = max(1, CHUNK_CELLS // max(1, passive.size))
-        for ids in torch.arange(active.size, device=rows.start.device).split(step):
+        for ids in row_chunks(rows):
             self._keep_factors(active, rows.take(ids), ids)
         if active.centred:
             active.centre.copy_(self._kept(side).mean.mean(0))
@@ -95,12 +99,16 @@ class BilateralGuide(PyroModule):
     @torch.no_grad()
     def refresh_effects(self, model: Bilateral, side: str, rows: SparseRows) -> None:
         """Recomputes the law of a side's integrated effects given the kept factors of both sides."""
-        active, passive = model.sides(side)
+        active, _ = model.sides(side)
         if not model.integrates(active):
             return
-        step = max(1, CHUNK_CELLS // max(1, passive.size))
-        for ids in torch.arange(active.size, device=rows.start.device).split(step):
+        for ids in row_chunks(rows):
             self._kept(side).set_effect(self.frailty_posterior(model, active, rows.take(ids), ids), ids)
+
+    def anchor(self, model: Bilateral, side: str) -> None:
+        """Moves the level of a side's effects into the intercept; see `pyrorec.guides.anchor`."""
+        encoder: RowEncoder = self.encoder[side]  # type: ignore[assignment]
+        anchor(model, model.sides(side)[0], self._kept(side), encoder.effect_head)
 
     def _kept(self, side: str) -> SidePosterior:
         return self.posterior[side]  # type: ignore[return-value]
@@ -152,6 +160,14 @@ class DeltaGuide(BilateralGuide):
         kept.sd[ids] = 0.0
         if kept.scale is Scale.LOG:
             kept.set_effect(dist.Delta(kept.first[ids]), ids)
+
+
+def row_chunks(rows: SparseRows) -> Iterator[Tensor]:
+    """Consecutive row numbers in groups, each of at most so many dense cells and so many stored ones."""
+    dense = torch.arange(len(rows), device=rows.start.device) * rows.columns // CHUNK_CELLS
+    stored = rows.start[:-1] // CHUNK_STORED
+    _, sizes = torch.unique_consecutive(torch.stack([dense, stored]), dim=1, return_counts=True)
+    yield from torch.arange(len(rows), device=rows.start.device).split(sizes.tolist())
 
 
 def starting_frailty(totals: Tensor, shape: float) -> dist.Gamma:

@@ -29,9 +29,11 @@ class NormalHead(nn.Module):
     prior's `scale`: the bound costs nothing and keeps E exp(theta.beta) finite (maths 6.4).
     """
 
+    scale: Tensor
+
     def __init__(self, inputs: int, outputs: int, scale: float) -> None:
         super().__init__()
-        self.scale = scale
+        self.register_buffer("scale", torch.tensor(scale))
         self.mean = nn.Linear(inputs, outputs)
         self.raw_sd = nn.Linear(inputs, outputs)
         nn.init.normal_(self.mean.weight, std=3 * scale / inputs**0.5)  # means start as spread out as the prior
@@ -41,6 +43,13 @@ class NormalHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return self.mean(hidden), self.scale * torch.sigmoid(self.raw_sd(hidden)) + 1e-6
+
+    @torch.no_grad()
+    def standardise(self, mean: Tensor, sd: Tensor) -> None:
+        """From now on the law of (x - mean) / sd, where it was that of x."""
+        self.mean.weight.div_(sd)
+        self.mean.bias.sub_(mean).div_(sd)
+        self.scale.div_(sd)
 
 
 class RowEncoder(nn.Module):

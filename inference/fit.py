@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
+from pyrorec.guides import BilateralGuide
 from pyrorec.inference.checkpoints import (
     BEST,
     copy_parameters,
@@ -33,7 +34,8 @@ from pyrorec.inference.validation import Score, watch
 from pyrorec.models.bilateral import Bilateral, BilateralModel, starting_level
 
 logger = logging.getLogger("pyrorec")
-SETTLING_ROUNDS = 3
+SETTLING_ROUNDS = 30
+SETTLED = 1e-3
 FINISHING_RATE = 0.3
 FINISHING_SEED = 7919
 FEWEST_CELLS_TO_HOLD_OUT = 100
@@ -147,11 +149,25 @@ def finish(fitting: Fitting, data: Observations, recorder: Recorder) -> None:
 
 
 def settle(fitting: Fitting, data: Observations) -> None:
-    """The posterior given every cell, validation included: encoders are only read, effects settle in a few rounds."""
+    """The posterior given every cell, validation included: encoders are only read, then effects settle."""
     rows = {side: rows.to(fitting.context.device) for side, rows in data.all.items()}
+    guide, model = fitting.guide, fitting.model
+    for side in ("user", "item"):
+        guide.refresh(model, side, rows[side])
+        guide.anchor(model, side)
     for _ in range(SETTLING_ROUNDS):
+        before = effect_means(guide)
         for side in ("user", "item"):
-            fitting.guide.refresh(fitting.model, side, rows[side])
+            guide.refresh_effects(model, side, rows[side])
+            guide.anchor(model, side)
+        if torch.allclose(effect_means(guide), before, rtol=SETTLED):
+            return
+
+
+def effect_means(guide: BilateralGuide) -> Tensor:
+    """Posterior means of every effect, both sides in one vector."""
+    laws = [kept.effect for kept in guide.posterior.values()]
+    return torch.cat([law.mean for law in laws if law is not None] or [torch.zeros(0)])  # type: ignore[misc]
 
 
 @dataclass

@@ -121,6 +121,7 @@ def run_epoch(fitting: Fitting) -> dict[str, Any]:
                 picked = torch.as_tensor(ids, device=rows.start.device)
                 terms.append(step(fitting, Batch(side, picked, rows.take(picked), kl_weight)))
         fitting.guide.refresh(fitting.model, side, rows)
+        fitting.guide.anchor(fitting.model, side)
         metrics.update(summarise(terms, side, kl_weight, fitting.records))
     metrics["kl_weight"] = kl_weight
     metrics["elbo"] = metrics["user/elbo"]
