@@ -10,7 +10,7 @@ import pandas as pd
 import pyro.distributions as dist
 
 from pyrorec.inference.run import Run
-from pyrorec.inference.to_arviz import check_users
+from pyrorec.inference.to_arviz import check_users, some_users
 
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 
@@ -97,7 +97,11 @@ def predictive_totals(run: Run) -> Finding:
     Over a sample of users. A total follows its item's popularity whatever the family; how many users make it up
     does not.
     """
-    checked = np.sort(np.random.default_rng(0).permutation(run.log.n_users)[:300])
+    weight = run.log.missing.weight
+    if weight not in (0.0, 1.0):
+        reason = f"missing cells are zeros of weight {weight:g}, which no process generates, so this cannot be judged"
+        return Finding(DOUBTFUL, float("nan"), reason)
+    checked = some_users(run, 0)
     predictive, _, observed = check_users(run, run.posterior.draws(60, 0), checked, 0)
     shares = {what: inside(predictive[name], observed[name]) for what, name in CHECKED.items()}
     what = min(shares, key=lambda name: shares[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -19,14 +20,18 @@ from pyrorec.evaluation import (
     calibration_metrics,
     evaluable_users,
     item_counts,
+    mae,
+    poisson_deviance,
     popularity_bias_metrics,
     positives,
     ranking_metrics,
+    rmse,
     score_chunks,
     top_k,
     within_user_auc,
 )
 from pyrorec.inference.intervention import Deconfound, Intervention, Observe, Temper
+from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.run import Run
 from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
 from pyrorec.models.families import Cloglog, Outcome, Poisson
@@ -37,12 +42,16 @@ PairScores = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Scorer:
-    """Something that ranks: scores of users (users, items), of pairs, and whether the latter are probabilities."""
+    """Something that ranks: scores of users (users, items), of pairs, and whether the latter are probabilities.
+
+    `values` are expected counts or ratings of pairs, None where there are none.
+    """
 
     name: str
     scores: Scores
     pairs: PairScores
     probability: bool
+    values: PairScores | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +59,14 @@ class Test:
     """A test log in the codes of a run: positives, and the explicit cells if there are negatives.
 
     `seen` are all cells of the train log, which are never recommended; `train` its positives, which baselines fit.
+    `valued` are the test cells whose value can be compared with an expected one: ratings, or counts with zeros.
     """
 
     seen: sparse.csr_array
     train: sparse.csr_array
     positives: sparse.csr_array
     explicit: Interactions | None
+    valued: Interactions | None
     reason: str
 
 
@@ -125,7 +136,7 @@ def prepare(run: Run, test: Interactions) -> tuple[Test, list[str]]:
             "Missing cells are unobserved: the ranking metrics judge whom the log happened to show what, "
             "so prefer the within-user AUC."
         )
-    return Test(seen, train, positive, explicit, reason), notes
+    return Test(seen, train, positive, explicit, valued_cells(run, test, kept, user, item), reason), notes
 
 
 def unknown_cells(user: np.ndarray, item: np.ndarray) -> list[str]:
@@ -167,10 +178,31 @@ def explicit_cells(
         )
     if run.posterior.response.outcome is Outcome.RATING:
         return None, "Calibration is NaN: the run predicts ratings, not click probabilities."
+    return in_codes_of(run, selected, user[kept], item[kept]), ""
+
+
+def in_codes_of(run: Run, cells: Interactions, user: np.ndarray, item: np.ndarray) -> Interactions:
+    """Values and trials of cells under the run's own ids."""
     return Interactions(
-        users=run.posterior.users, items=run.posterior.items, user=user[kept], item=item[kept],
-        value=selected.value, trials=selected.trials,
-    ), ""  # fmt: skip
+        users=run.posterior.users,
+        items=run.posterior.items,
+        user=user,
+        item=item,
+        value=cells.value,
+        trials=cells.trials,
+    )
+
+
+def valued_cells(
+    run: Run, test: Interactions, kept: np.ndarray, user: np.ndarray, item: np.ndarray
+) -> Interactions | None:
+    """The test cells with a value to predict: those of ratings, and of counts where the test writes zeros out."""
+    selected = test.select(kept)
+    outcome = run.posterior.response.outcome
+    counts = outcome is Outcome.COUNT and selected.kind is Kind.COUNTS and bool((selected.value == 0).any())
+    if not (counts or outcome is Outcome.RATING):
+        return None
+    return in_codes_of(run, selected, user[kept], item[kept])
 
 
 def run_scorer(run: Run, name: str, intervention: Intervention) -> Scorer:
@@ -186,11 +218,12 @@ def run_scorer(run: Run, name: str, intervention: Intervention) -> Scorer:
         return PlugIn().score(surface(posterior, intervention, torch.as_tensor(users))).numpy()
 
     @torch.no_grad()
-    def pairs(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        cells = pair_surface(clicks, intervention, torch.as_tensor(users), torch.as_tensor(items))
+    def expected(of: Posterior, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        cells = pair_surface(of, intervention, torch.as_tensor(users), torch.as_tensor(items))
         return Predictive().score(cells).double().numpy()
 
-    return Scorer(name, scores, pairs, clicks.response.outcome is Outcome.CLICK)
+    probability = clicks.response.outcome is Outcome.CLICK
+    return Scorer(name, scores, partial(expected, clicks), probability, partial(expected, posterior))
 
 
 def baseline_scorer(baseline: Baseline, train: sparse.csr_array) -> Scorer:
@@ -214,7 +247,7 @@ def row(scorer: Scorer, test: Test, at: Sequence[int]) -> pd.Series:
     found, ranked = top_k(score_chunks(scorer.scores, users), test.seen, item_counts(test.seen) > 0, max(at))
     ranking = ranking_metrics(ranked, found, test.positives, at=tuple(at))
     bias = popularity_bias_metrics(ranked, found, test.train, at=tuple(at))
-    return pd.concat([ranking, bias, calibration(scorer, test.explicit)])
+    return pd.concat([ranking, bias, calibration(scorer, test.explicit), errors(scorer, test.valued)])
 
 
 def calibration(scorer: Scorer, explicit: Interactions | None) -> pd.Series:
@@ -227,4 +260,16 @@ def calibration(scorer: Scorer, explicit: Interactions | None) -> pd.Series:
         return pd.Series(calibration_metrics(explicit.user, p, explicit.value, explicit.trials)[0])
     found["auc"] = auc(p, explicit.value, explicit.trials)
     found["within_user_auc"] = within_user_auc(explicit.user, p, explicit.value, explicit.trials)
+    return found
+
+
+def errors(scorer: Scorer, valued: Interactions | None) -> pd.Series:
+    """RMSE and MAE of predicted values, and the Poisson deviance of counts; NaN where they mean nothing."""
+    found = pd.Series(np.nan, index=["rmse", "mae", "poisson_deviance"])
+    if valued is None or scorer.values is None:
+        return found
+    predicted, value = scorer.values(valued.user, valued.item), valued.value / np.maximum(valued.trials, 1.0)
+    found["rmse"], found["mae"] = rmse(predicted, value), mae(predicted, value)
+    if valued.kind is Kind.COUNTS:
+        found["poisson_deviance"] = poisson_deviance(predicted, value)
     return found

@@ -17,6 +17,9 @@ from pyrorec.data import InputError
 from pyrorec.inference.posterior import Posterior
 from pyrorec.models.distributions import Scale
 
+LARGEST_WEIGHT = 5.0
+"""Beyond this power the moments of z^weight leave single precision."""
+
 
 @dataclass(frozen=True)
 class PopularityLaw:
@@ -24,10 +27,13 @@ class PopularityLaw:
 
     `law` has batch shape () or (items,), None where the model holds no popularity. `uncertain` says that its
     spread is our ignorance of a fixed quantity (and so belongs in an interval), not a population averaged over.
+    Where `law` stands for the power z^`weight` of a Gamma variable by its moments, `root` is the law of z.
     """
 
     law: dist.TorchDistribution | None
     uncertain: bool
+    root: dist.TorchDistribution | None = None
+    weight: float = 1.0
 
 
 class Intervention(ABC):
@@ -114,12 +120,13 @@ class Temper(Intervention):
     weight: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.weight) and self.weight >= 0):
-            raise InputError(f"Temper needs a weight of zero or more, not {self.weight}.")
+        if not 0 <= self.weight <= LARGEST_WEIGHT:
+            raise InputError(f"Temper needs a weight from 0 to {LARGEST_WEIGHT:g}, not {self.weight}.")
 
     def popularity(self, posterior: Posterior) -> PopularityLaw:
         law = needs_popularity(posterior, "Temper").popularity
-        return PopularityLaw(power(law, self.weight, scale_of(posterior)), uncertain=True)
+        tempered = power(law, self.weight, scale_of(posterior))
+        return PopularityLaw(tempered, uncertain=True, root=law, weight=self.weight)
 
 
 def scale_of(posterior: Posterior) -> Scale | None:

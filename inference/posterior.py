@@ -89,25 +89,27 @@ class Posterior:
         effects = {name: getattr(self, name).map(lambda t: t.to(device)) for name in ("user_effect", "item_effect")}
         return replace(self, **moved, **effects)
 
-    def linear_moments(self, users: Tensor, items: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Mean and variance of level + affinity + activity, popularity left out: (users, items) each (maths 6.4)."""
-        a, s, b, t = self.user_mean[users], self.user_sd[users], self.item_mean[items], self.item_sd[items]
-        mean = self.intercept + self.level_shift + dot_mean(a, b)
-        variance = dot_variance(a, s, b, t)
-        if self.activity is None:
-            return mean, variance
-        location, spread = self.user_effect.matched_moments()
-        return mean + location[users, None], variance + spread[users, None]
+    def linear_mean(self, users: Tensor, items: Tensor | slice = slice(None)) -> Tensor:
+        """Mean of level + affinity + activity, popularity left out: (users, items) (maths 6.4)."""
+        mean = self.intercept + self.level_shift + dot_mean(self.user_mean[users], self.item_mean[items])
+        return mean if self.activity is None else mean + self.user_effect.matched_moments()[0][users, None]
 
-    def pair_moments(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """As `linear_moments`, for pairs: (pairs,) each."""
+    def linear_variance(self, users: Tensor, items: Tensor | slice = slice(None)) -> Tensor:
+        """Variance of the same, (users, items)."""
         a, s, b, t = self.user_mean[users], self.user_sd[users], self.item_mean[items], self.item_sd[items]
-        mean = self.intercept + self.level_shift + (a * b).sum(-1)
+        variance = dot_variance(a, s, b, t)
+        return variance if self.activity is None else variance + self.user_effect.matched_moments()[1][users, None]
+
+    def pair_mean(self, users: Tensor, items: Tensor) -> Tensor:
+        """As `linear_mean`, for pairs: (pairs,)."""
+        mean = self.intercept + self.level_shift + (self.user_mean[users] * self.item_mean[items]).sum(-1)
+        return mean if self.activity is None else mean + self.user_effect.matched_moments()[0][users]
+
+    def pair_variance(self, users: Tensor, items: Tensor) -> Tensor:
+        """As `linear_variance`, for pairs: (pairs,)."""
+        a, s, b, t = self.user_mean[users], self.user_sd[users], self.item_mean[items], self.item_sd[items]
         variance = ((a * t) ** 2 + (b * s) ** 2 + (s * t) ** 2).sum(-1)
-        if self.activity is None:
-            return mean, variance
-        location, spread = self.user_effect.matched_moments()
-        return mean + location[users], variance + spread[users]
+        return variance if self.activity is None else variance + self.user_effect.matched_moments()[1][users]
 
     def draw(self, seed: int) -> Posterior:
         """One joint draw of every latent, as a posterior without spread.

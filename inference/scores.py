@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from pyrorec.data import InputError
 from pyrorec.inference.intervention import Intervention, PopularityLaw
 from pyrorec.inference.posterior import Posterior, mapped
+from pyrorec.inference.quantiles import log_rate_quantile
 from pyrorec.models.marginals import marginal_mean
 
 NODES = 15
 Response = Callable[[Tensor], Tensor]
-Moments = Callable[[Any], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -26,43 +27,60 @@ class Surface:
     """The linear predictor of some cells without popularity (mean and variance), and popularity's law there.
 
     `response` is the expected value of one trial as a function of the linear predictor with popularity
-    averaged over its law: increasing, so quantiles pass through it.
+    averaged over its law: increasing, so quantiles pass through it. `activity` is the law of the users' activity,
+    whose mean and variance (as a lognormal) are part of those given; None where the model holds none. The variance
+    is computed when it is first asked for, since a ranking by plug-in scores never does.
     """
 
     posterior: Posterior
     law: PopularityLaw
+    activity: dist.TorchDistribution | None
     mean: Tensor
-    variance: Tensor
+    spread: Callable[[], Tensor]
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """Variance of the linear predictor, shape of the mean."""
+        return self.spread()
 
     def response(self, eta: Tensor) -> Tensor:
         """Expected value of one trial at linear predictor eta, popularity averaged."""
         return marginal_mean(self.law.law, self.posterior.item_effect.predictor, self.posterior.response, eta)
 
     def posterior_mean(self) -> Tensor:
-        """E of the response over the posterior of the linear predictor, Gauss-Hermite.
+        """E of the response over the posterior of the linear predictor, 15-point Gauss-Hermite.
 
-        The linear predictor is taken as normal with its exact mean and variance, which a dot product of normals is
-        only nearly: expected counts, the worst case, come out low by .2 % to .8 % in total after training, by 3 % to
-        6 % in the worst cell (simulated logs of 50 x 28 and 400 x 200, against the exact moment of maths 6.4).
+        The rule is off by .001 at a standard deviation of 2 on a click probability, by .008 at 5. The linear predictor
+        is taken as normal with its exact mean and variance, which a dot product of normals is only nearly: expected
+        counts, the worst case, come out low by .2 % to .8 % in total after training, by 3 % to 6 % in the worst cell
+        (simulated logs of 50 x 28 and 400 x 200, against the exact moment of maths 6.4).
         """
         return self._moments(self.response, self.mean, self.variance)[0]
 
     def sd(self) -> Tensor:
         """Posterior sd of the response; an uncertain popularity counts, a population averaged over does not."""
-        return self._moments(*self._uncertain(self.posterior.item_effect.predictor.matched_moments))[1]
-
-    def quantile(self, p: float) -> Tensor:
-        """Posterior p-quantile of the response, the linear predictor taken as normal."""
-        f, mean, variance = self._uncertain(self.posterior.item_effect.predictor.offset_moments)
-        return f(mean + float(normal_quantile(p)) * variance.sqrt())
-
-    def _uncertain(self, moments: Moments) -> tuple[Response, Tensor, Tensor]:
-        """Response, mean and variance with popularity's own uncertainty moved into the linear predictor."""
         law = self.law.law
         if law is None or not self.law.uncertain:
-            return self.response, self.mean, self.variance
-        location, spread = moments(law)
-        return self.posterior.response.mean, self.mean + location, self.variance + spread
+            return self._moments(self.response, self.mean, self.variance)[1]
+        location, spread = self.posterior.item_effect.predictor.matched_moments(law)
+        return self._moments(self.posterior.response.mean, self.mean + location, self.variance + spread)[1]
+
+    def quantile(self, p: float) -> Tensor:
+        """Posterior p-quantile of the response: affinity taken as normal, Gamma activity and popularity as they are."""
+        mean, variance, gammas = self.mean, self.variance, []
+        if isinstance(self.activity, dist.Gamma):
+            location, spread = self.posterior.user_effect.predictor.matched_moments(self.activity)
+            mean, variance = mean - location, (variance - spread).clamp_min(0)
+            gammas.append((self.activity, 1.0))
+        law, response = self.law.law, self.response
+        if law is not None and self.law.uncertain:
+            response = self.posterior.response.mean
+            if not isinstance(law, dist.Gamma):
+                location, spread = self.posterior.item_effect.predictor.offset_moments(law)
+                mean, variance = mean + location, variance + spread
+            elif self.law.weight:
+                gammas.append((self.law.root or law, self.law.weight))
+        return response(log_rate_quantile(p, mean, variance, gammas))
 
     @staticmethod
     def _moments(f: Response, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,11 +93,6 @@ class Surface:
             apart = f(mean + x * sd) - centre
             first, second = first + w * apart, second + w * apart**2
         return centre + first, (second - first**2).clamp_min(0).sqrt()
-
-
-def normal_quantile(p: float) -> Tensor:
-    """Standard normal quantile."""
-    return torch.special.ndtri(torch.tensor(p, dtype=torch.float64))
 
 
 class Reading(ABC):
@@ -145,17 +158,25 @@ def surface(
 ) -> Surface:
     """The surface of every user with every item: (users, items)."""
     law = _restrict(intervention.popularity(posterior), items)
-    return Surface(posterior, law, *posterior.linear_moments(users, items))
+    activity = mapped(posterior.activity, lambda parameter: parameter[users, None])
+    mean = posterior.linear_mean(users, items)
+    return Surface(posterior, law, activity, mean, lambda: posterior.linear_variance(users, items))
 
 
 def pair_surface(posterior: Posterior, intervention: Intervention, users: Tensor, items: Tensor) -> Surface:
     """The surface of given pairs: (pairs,)."""
     law = _restrict(intervention.popularity(posterior), items)
-    return Surface(posterior, law, *posterior.pair_moments(users, items))
+    activity = mapped(posterior.activity, lambda parameter: parameter[users])
+    mean = posterior.pair_mean(users, items)
+    return Surface(posterior, law, activity, mean, lambda: posterior.pair_variance(users, items))
 
 
 def _restrict(law: PopularityLaw, items: Tensor | slice) -> PopularityLaw:
     """The law of some items' popularity; a population law is the same for all."""
     if law.law is None or not law.law.batch_shape:
         return law
-    return PopularityLaw(mapped(law.law, lambda parameter: parameter[items]), law.uncertain)
+    return replace(
+        law,
+        law=mapped(law.law, lambda parameter: parameter[items]),
+        root=mapped(law.root, lambda parameter: parameter[items]),
+    )

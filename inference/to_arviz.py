@@ -19,6 +19,8 @@ from pyrorec.models.rows import RowDistribution, SparseRows
 CHAINS = 2
 """Independent draws laid out as pseudo-chains, because ArviZ expects chains; R-hat says nothing about them."""
 CHECKED_USERS = 300
+CHECKED_CELLS = 1_000_000
+"""Cells of the users whose rows are replicated; with a wide catalogue there are fewer of them."""
 LARGEST_FACTORS = 2_000_000
 """Numbers of factor draws kept; beyond, the posterior group leaves the factors out and keeps their moments."""
 
@@ -37,7 +39,7 @@ def to_arviz(run: Run, draws: int = 100, seed: int = 0) -> Any:
     az = import_arviz()
     n = max(CHAINS, draws // CHAINS * CHAINS)
     latent = run.posterior.draws(n, seed)
-    checked = np.sort(np.random.default_rng(seed).permutation(run.log.n_users)[:CHECKED_USERS])
+    checked = some_users(run, seed)
     predictive, likelihood, observed = check_users(run, latent, checked, seed)
     coords = {
         "user": labels(run.posterior.users),
@@ -57,6 +59,12 @@ def to_arviz(run: Run, draws: int = 100, seed: int = 0) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pseudo-chains are shorter than ArviZ expects of MCMC
         return az.from_dict(**groups, coords=coords, dims=DIMS)
+
+
+def some_users(run: Run, seed: int) -> np.ndarray:
+    """Codes of the users whose rows are replicated, in order."""
+    most = min(CHECKED_USERS, max(1, CHECKED_CELLS // run.log.n_items))
+    return np.sort(np.random.default_rng(seed).permutation(run.log.n_users)[:most])
 
 
 DIMS = {
@@ -154,8 +162,11 @@ def row_law(
 
 
 def replicate(posterior: Posterior, eta: Tensor, rows: SparseRows, missing_weight: float) -> Tensor:
-    """Dense replicated values of the rows, drawn from the response; unobserved cells stay zero."""
-    trials = torch.full_like(eta, 1.0 if missing_weight else 0.0)
+    """Dense replicated values of the rows, drawn from the response; unobserved cells stay zero.
+
+    So do missing cells that are zeros of another weight than one: no process generates a fraction of a cell.
+    """
+    trials = torch.full_like(eta, float(missing_weight == 1.0))
     trials.view(-1)[rows.flat] = rows.trials
     seen = trials > 0
     return posterior.response.sample(eta + posterior.level_shift, trials.clamp_min(1.0)) * seen

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor
 
 from pyrorec.data import Entry, Interactions
 from pyrorec.evaluation import (
@@ -22,27 +24,35 @@ from pyrorec.inference.observations import Rows
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
 from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.component import as_float
 from pyrorec.models.families import Gaussian, Outcome, Poisson
 
+logger = logging.getLogger("pyrorec")
 MOST_USERS = 2_000
 Score = Callable[[Posterior], float]
 
 
-def watch(spec: BilateralModel, validation: Interactions, fitting: Rows, missing_weight: float, seed: int) -> Score:
+def watch(
+    spec: BilateralModel, validation: Interactions, fitting: Rows, missing_weight: float, seed: int
+) -> Score | None:
     """The validation score of a posterior, higher is better.
 
     Where missing cells are zeros: NDCG@10 of the held-out positives under Observe (on at most 2,000 users).
-    Where they are unobserved: mean predictive log-likelihood of the held-out cells.
+    Where they are unobserved: mean log-likelihood of the held-out cells at their predictive mean, for ratings with
+    the posterior variance of that mean added to the noise. None where no user can be judged.
     """
     if missing_weight:
         return _ranking(validation, fitting, seed)
     return _likelihood(spec, validation)
 
 
-def _ranking(validation: Interactions, fitting: Rows, seed: int) -> Score:
+def _ranking(validation: Interactions, fitting: Rows, seed: int) -> Score | None:
     train = seen_matrix(fitting)
     held_out = positives(validation.matrix(Entry.VALUE))
     users = evaluable_users(train, held_out)
+    if not len(users):
+        logger.info("No user has cells in both parts of train, so nothing is watched: training runs to its last epoch.")
+        return None
     if len(users) > MOST_USERS:
         users = np.sort(np.random.default_rng([seed, 1]).choice(users, MOST_USERS, replace=False))
     allowed = item_counts(train) > 0
@@ -81,18 +91,19 @@ def _likelihood(spec: BilateralModel, validation: Interactions) -> Score:
 
     def score(posterior: Posterior) -> float:
         with torch.no_grad():
-            mean = Predictive().score(pair_surface(posterior, Observe(), users, items)).double().cpu()
-        return float(log_likelihood(posterior, mean, value, trials).mean())
+            cells = pair_surface(posterior, Observe(), users, items)
+            mean, sd = Predictive().score(cells).double().cpu(), cells.sd().double().cpu()
+        return float(log_likelihood(posterior, mean, sd, value, trials).mean())
 
     return score
 
 
-def log_likelihood(posterior: Posterior, mean: torch.Tensor, value: torch.Tensor, trials: torch.Tensor) -> torch.Tensor:
-    """Log-likelihood of each cell at its predicted mean: Bernoulli, Poisson or Gaussian by the outcome."""
+def log_likelihood(posterior: Posterior, mean: Tensor, sd: Tensor, value: Tensor, trials: Tensor) -> Tensor:
+    """Log-likelihood of each cell given mean and sd of its expected value: Bernoulli, Poisson or Gaussian."""
     family = posterior.response
     if family.outcome is Outcome.CLICK:
         p = mean.clamp(1e-9, 1 - 1e-9)
         return value * p.log() + (trials - value) * torch.log1p(-p)
     if isinstance(family, Gaussian):
-        return family.log_prob(value, trials, mean)
+        return Gaussian(sd=torch.sqrt(as_float(family.sd) ** 2 + sd**2)).log_prob(value, trials, mean)
     return Poisson().log_prob(value, trials, mean.clamp_min(1e-30).log())

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy import special
 
 import pyrorec as pr
@@ -203,55 +202,26 @@ def test_expected_clicks_are_the_logs_clicks(clicks: pr.Run) -> None:
     assert probabilities(clicks.posterior).sum() == pytest.approx(clicks.log.value.sum(), rel=1e-3)
 
 
-def test_the_level_of_a_sample_of_users_is_matched(clicks: pr.Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With room for twenty rows, twenty users' clicks are matched, and all users' only nearly."""
-    monkeypatch.setattr(level, "CELLS", 20 * clicks.log.n_items)
+def test_a_sample_of_cells_gives_nearly_the_level_of_all(clicks: pr.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for a third of the cells, whatever the seed; and no user or item is left out of the sample."""
     rows = observe(clicks.log, clicks.spec, None).all["user"]
-    found = match_level(replace(clicks.posterior, level_shift=0.0), rows, 1.0, seed=9)
-    users = np.sort(np.random.default_rng([9, 3]).permutation(clicks.log.n_users)[:20])
-    had = rows.totals.numpy()
-    assert probabilities(found)[users].sum() == pytest.approx(had[users].sum(), rel=1e-3)
-    assert probabilities(found).sum() != pytest.approx(had.sum(), rel=2e-3)
+    monkeypatch.setattr(level, "CELLS", rows.columns * len(rows) // 3)
+    fresh = replace(clicks.posterior, level_shift=0.0)
+    shifts = [match_level(fresh, rows, 1.0, seed).level_shift for seed in range(8)]
+    assert np.std(shifts) > 0
+    assert np.mean(shifts) == pytest.approx(clicks.posterior.level_shift, abs=0.03)
+    cells = level.sampled_cells(rows, 1.0, np.random.default_rng(0))
+    assert float(cells.weight.sum()) == pytest.approx(rows.columns * len(rows), rel=0.05)
+    assert float((cells.weight * cells.clicks).sum()) == pytest.approx(float(rows.totals.sum()))
+    assert len(cells.user.unique()) == len(rows)
+    assert len(cells.item.unique()) == rows.columns
 
 
-@pytest.mark.parametrize("weight", [0.5, 0.0])
-def test_absent_cells_count_by_their_weight(clicks: pr.Run, weight: float) -> None:
-    """Clicks and shown cells without click in full, absent cells by their weight."""
-    test = FrailtyWorld(users=50, items=30, mean_count=0.5).simulate(4).test
-    rows = observe(test, clicks.spec, None).all["user"]
-    found = match_level(replace(clicks.posterior, level_shift=0.0), rows, weight, seed=0)
-    weights = np.full(test.shape, weight)
-    weights[test.user, test.item] = 1.0
-    assert found.level_shift != clicks.posterior.level_shift
-    assert (weights * probabilities(found)).sum() == pytest.approx(test.value.sum(), rel=1e-3)
-
-
-def test_matching_a_matched_level_leaves_it(clicks: pr.Run) -> None:
+@pytest.mark.parametrize("missing_weight", [0.0, 0.3, 1.0])
+def test_a_small_log_is_taken_whole(clicks: pr.Run, missing_weight: float) -> None:
     rows = observe(clicks.log, clicks.spec, None).all["user"]
-    again = match_level(clicks.posterior, rows, 1.0, seed=0)
-    assert again.level_shift == pytest.approx(clicks.posterior.level_shift, abs=1e-3)
-
-
-def test_a_level_that_nothing_can_match_stays(clicks: pr.Run) -> None:
-    """Every cell a click: no finite shift expects as many."""
-    rows = observe(clicks.log, clicks.spec, None).all["user"]
-    assert match_level(clicks.posterior, rows, 0.0, seed=0) is clicks.posterior
-
-
-def test_rankings_do_not_change_with_the_level(clicks: pr.Run) -> None:
-    before = replace(clicks, posterior=replace(clicks.posterior, level_shift=0.0))
-    for intervention in (pr.Observe(), pr.Deconfound()):
-        shifted, plain = (run.recommend(k=8, intervention=intervention) for run in (clicks, before))
-        pairs = shifted[["user_id", "item_id"]]
-        own = clicks.score(pairs, intervention, pr.PlugIn())["mean"].to_numpy()
-        under = before.score(pairs, intervention, pr.PlugIn())["mean"].to_numpy()
-        assert (own > under).all()
-        np.testing.assert_allclose(under, plain["score"], rtol=1e-3)  # all but ties to three digits
-
-
-def test_counts_have_no_level_to_match() -> None:
-    log = FrailtyWorld(users=40, items=25, mean_count=0.5).simulate(0).train
-    spec, once = pr.BilateralModel(factors=2, hidden=(4,)), pr.Training(epochs=1, finish_epochs=1)
-    run = pr.fit(spec, log, training=once, context=pr.Context(progress=False))
-    assert run.posterior.level_shift == 0.0
-    assert torch.is_tensor(run.posterior.intercept)
+    cells = level.sampled_cells(rows, missing_weight, np.random.default_rng(0))
+    flat = cells.user * rows.columns + cells.item
+    assert len(flat.unique()) == len(flat)
+    absent = rows.columns * len(rows) - len(rows.value)
+    assert float(cells.weight.sum()) == pytest.approx(len(rows.value) + missing_weight * absent, rel=1e-6)

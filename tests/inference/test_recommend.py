@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import special, stats
+from scipy import special
 
 import pyrorec as pr
 from pyrorec.inference.posterior import Posterior
@@ -42,6 +42,8 @@ def featureless(run: pr.Run) -> pr.Run:
     """The run without feature tables, so that strangers are scored from the population."""
     return replace(run, log=replace(run.log, user_features=None, item_features=None))
 
+
+DRAWS = 10_000
 
 Law = tuple[np.ndarray, np.ndarray | None]
 """Shape and rate of Gamma popularity, or its value and None."""
@@ -100,11 +102,27 @@ def brute(run: pr.Run, intervention: pr.Intervention, reading: object) -> np.nda
         return sum(w * response(mean + x * variance**0.5, law, clicks) for x, w in zip(nodes, weights, strict=True))
     if not isinstance(reading, pr.Quantile):
         return response(mean, law, clicks)
-    if isinstance(intervention, pr.Observe | pr.Temper):  # popularity's own uncertainty counts
-        a, b = law
-        mean, variance = mean + special.digamma(a) - np.log(b), variance + special.polygamma(1, a)
-        law = np.array(1.0), None
-    return response(mean + stats.norm.ppf(reading.p) * variance**0.5, law, clicks)
+    return quantile_of_draws(p, intervention, reading.p, clicks)
+
+
+def quantile_of_draws(p: Posterior, intervention: pr.Intervention, level: float, clicks: bool) -> np.ndarray:
+    """The quantile of the response over draws of affinity, activity and (Observe, Temper) popularity itself."""
+    rng = np.random.default_rng(0)
+    a, s, b, t = (x.double().numpy() for x in (p.user_mean, p.user_sd, p.item_mean, p.item_sd))
+    sd = np.sqrt(a**2 @ (t**2).T + s**2 @ (b**2).T + s**2 @ (t**2).T)
+    weight = {pr.Observe: 1.0, pr.Temper: getattr(intervention, "weight", 1.0)}.get(type(intervention), 0.0)
+    (shape, rate), (of_user, per_user) = (
+        (law.concentration.double().numpy(), law.rate.double().numpy()) for law in (p.popularity, p.activity)
+    )  # type: ignore[union-attr]
+    z = (rng.gamma(shape, 1 / rate, (DRAWS, len(shape))).clip(1e-300)) ** weight
+    law = (np.array(1.0), None) if weight else law_under(p, intervention)
+    out = np.empty(sd.shape)
+    for user in range(len(a)):
+        w = rng.gamma(of_user[user], 1 / per_user[user], DRAWS).clip(1e-300)
+        affinity = a[user] @ b.T + sd[user] * rng.standard_normal((DRAWS, len(b)))
+        eta = float(p.intercept) + p.level_shift + affinity + np.log(w)[:, None] + np.log(z)
+        out[user] = np.quantile(response(eta, law, clicks), level, axis=0)
+    return out
 
 
 def seen(run: pr.Run) -> np.ndarray:
@@ -129,16 +147,19 @@ def lists(table: pd.DataFrame) -> dict[str, list[str]]:
 def test_lists_are_those_of_a_ranking_by_hand(
     runs: dict[str, pr.Run], log: str, intervention: pr.Intervention, reading: pr.PlugIn
 ) -> None:
-    """The score at each place is the sorted one, so only items whose scores agree to four digits may swap."""
-    run = runs[log]
+    """The score at each place is the sorted one, so only items whose scores agree to four digits may swap.
+
+    Quantiles are compared with those of draws, which are good to a few per cent.
+    """
+    run, loose = runs[log], isinstance(reading, pr.Quantile)
     scores = brute(run, intervention, reading)
     best = -np.sort(-np.where(seen(run), -np.inf, scores), axis=1)[:, :6]
     table = run.recommend(k=6, intervention=intervention, reading=reading)
     assert list(table["user_id"]) == list(np.repeat(run.log.users, 6))
     assert list(table["rank"]) == [1, 2, 3, 4, 5, 6] * run.log.n_users
     assert not table.duplicated(["user_id", "item_id"]).any()
-    np.testing.assert_allclose(at(run, table, scores), best.ravel(), rtol=3e-4)
-    np.testing.assert_allclose(table["score"], best.ravel(), rtol=1e-3)
+    np.testing.assert_allclose(at(run, table, scores), best.ravel(), rtol=0.08 if loose else 3e-4)
+    np.testing.assert_allclose(table["score"], best.ravel(), rtol=0.05 if loose else 1e-3)
 
 
 def test_columns_stand_in_the_documented_order(run: pr.Run) -> None:
