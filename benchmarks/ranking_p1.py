@@ -19,7 +19,7 @@ import torch
 
 import pyrorec as pr
 
-TRAINING = pr.Training(epochs=120, validation_fraction=0.0)
+TRAINING = pr.Training(epochs=120, batch_size=256, learning_rate=0.015, validation_fraction=0.0)
 MODELS = {
     "frailty": pr.BilateralModel(binarise=True),
     "plain BiVAE": pr.BilateralModel(binarise=True, predictor=pr.Plain()),

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from pyrorec.guides.inputs import RowInput
 from pyrorec.guides.posterior import SidePosterior
 from pyrorec.models.affinities import log_mean_exp_factors
 from pyrorec.models.bilateral import Batch, Bilateral
+from pyrorec.models.component import Parts
 from pyrorec.models.distributions import Scale
 from pyrorec.models.rows import SparseRows
 from pyrorec.models.rows.decode import decode_stored, with_offsets
@@ -48,8 +48,8 @@ class BilateralGuide(PyroModule):
         varies: dict[str, bool] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = torch.nn.ModuleDict()
-        self.posterior = torch.nn.ModuleDict()
+        self.encoder = Parts()
+        self.posterior = Parts()
         for side in (model.user, model.item):
             inputs = RowInput(rows[side.name], model.spec.family.outcome, None if varies is None else varies[side.name])
             sampled = side.effect is not None and not model.integrates(side)
@@ -68,13 +68,13 @@ class BilateralGuide(PyroModule):
     def forward(self, batch: Batch, model: Bilateral) -> None:
         active, passive = model.sides(batch.side)
         kept: SidePosterior = self.posterior[passive.name]  # type: ignore[assignment]
-        with pyro.plate(f"{passive.name}s", passive.size), poutine.scale(scale=batch.kl_weight):
+        with pyro.plate(f"{passive.name}s", passive.size), batch.weighing_latents():
             pyro.sample(f"{passive.name}_factors", self.law(kept.factors))
             if kept.effect is not None:
                 pyro.sample(passive.effect_name, self.law(kept.effect))
         with (
             pyro.plate(f"{active.name}s", active.size, subsample=batch.ids),
-            poutine.scale(scale=batch.kl_weight),
+            batch.weighing_latents(),
         ):
             q = self.encoder[active.name](batch.rows)
             pyro.sample(f"{active.name}_factors", self.law(q.factors))
@@ -164,10 +164,10 @@ class DeltaGuide(BilateralGuide):
 
 def row_chunks(rows: SparseRows) -> Iterator[Tensor]:
     """Consecutive row numbers in groups, each of at most so many dense cells and so many stored ones."""
-    dense = torch.arange(len(rows), device=rows.start.device) * rows.columns // CHUNK_CELLS
-    stored = rows.start[:-1] // CHUNK_STORED
-    _, sizes = torch.unique_consecutive(torch.stack([dense, stored]), dim=1, return_counts=True)
-    yield from torch.arange(len(rows), device=rows.start.device).split(sizes.tolist())
+    numbers = torch.arange(len(rows), device=rows.start.device)
+    group = numbers * rows.columns // CHUNK_CELLS + rows.start[:-1] // CHUNK_STORED  # grows where either one does
+    _, sizes = torch.unique_consecutive(group, return_counts=True)
+    yield from numbers.split(sizes.tolist())
 
 
 def starting_frailty(totals: Tensor, shape: float) -> dist.Gamma:

@@ -34,10 +34,10 @@ def match_level(posterior: Posterior, rows: SparseRows, missing_weight: float, s
     if not 0 < clicks < total:
         return posterior
     surface = pair_surface(posterior, Observe(), cells.user, cells.item)
-    weight = cells.weight.double()
+    weight, variance = cells.weight.double(), surface.variance
 
     def excess(shift: float) -> float:
-        p = Predictive().score(replace(surface, mean=surface.mean + shift))
+        p = Predictive().score(replace(surface, mean=surface.mean + shift, spread=lambda: variance))
         return float((weight * p.double()).sum()) / clicks - 1
 
     if excess(-LARGEST_SHIFT) > 0 or excess(LARGEST_SHIFT) < 0:

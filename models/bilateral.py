@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyro
 import torch
@@ -13,7 +14,7 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrorec.models.component import Learned
+from pyrorec.models.component import Learned, Parts
 from pyrorec.models.distributions import PopularityDistribution
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.predictors import LogAdditive, Predictor
@@ -106,6 +107,10 @@ class Batch:
     rows: SparseRows
     kl_weight: float = 1.0
 
+    def weighing_latents(self) -> AbstractContextManager[Any]:
+        """The context in which latent sites count with `kl_weight`; none where that is 1, as handlers cost time."""
+        return nullcontext() if self.kl_weight == 1.0 else poutine.scale(scale=self.kl_weight)
+
 
 class Level(nn.Module):
     """The intercept b0 of the linear predictor."""
@@ -126,12 +131,36 @@ class Bilateral(PyroModule):
     def __init__(self, spec: BilateralModel, users: int, items: int, missing_weight: float, level: float) -> None:
         super().__init__()
         self.spec, self.missing_weight = spec, missing_weight
-        self.family = Learned(spec.family)
-        self.level = Level(level)
         common = (spec.factors, spec.factor_scale, spec.predictor)
         centred = spec.predictor.scale is not None
-        self.user = Side("user", "activity", users, *common, spec.activity, centred=centred)
-        self.item = Side("item", "popularity", items, *common, spec.popularity, centred=False)
+        self.parts = Parts(
+            {
+                "family": Learned(spec.family),
+                "level": Level(level),
+                "user": Side("user", "activity", users, *common, spec.activity, centred=centred),
+                "item": Side("item", "popularity", items, *common, spec.popularity, centred=False),
+            }
+        )
+
+    @property
+    def family(self) -> Learned[Family]:
+        """The family with its learned fields."""
+        return self.parts["family"]  # type: ignore[return-value]
+
+    @property
+    def level(self) -> Level:
+        """The intercept."""
+        return self.parts["level"]  # type: ignore[return-value]
+
+    @property
+    def user(self) -> Side:
+        """The users' side."""
+        return self.parts["user"]  # type: ignore[return-value]
+
+    @property
+    def item(self) -> Side:
+        """The items' side."""
+        return self.parts["item"]  # type: ignore[return-value]
 
     def sides(self, active: str) -> tuple[Side, Side]:
         """The side whose rows are observed, and the other."""
@@ -143,11 +172,11 @@ class Bilateral(PyroModule):
 
     def forward(self, batch: Batch) -> RowDistribution:
         active, passive = self.sides(batch.side)
-        with pyro.plate(f"{passive.name}s", passive.size), poutine.scale(scale=batch.kl_weight):
+        with pyro.plate(f"{passive.name}s", passive.size), batch.weighing_latents():
             loadings = passive.sample_factors(passive.size)
             other = passive.sample_effect(passive.size) if passive.effect else None
         with pyro.plate(f"{active.name}s", active.size, subsample=batch.ids):
-            with poutine.scale(scale=batch.kl_weight):
+            with batch.weighing_latents():
                 factors = active.sample_factors(len(batch.ids))
                 own = None
                 if active.effect and not self.integrates(active):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 
@@ -56,6 +57,14 @@ class Learned(nn.Module, Generic[C]):
     def fixed(self) -> C:
         """The component with its learned fields as plain floats."""
         return dataclasses.replace(self.start, **{k: float(v.detach().exp()) for k, v in self.log_values.items()})
+
+
+class Parts(nn.ModuleDict, PyroModule):
+    """Modules by name, inside a Pyro module.
+
+    Pyro announces every parameter of a plain module each time it is taken out of a Pyro module, which costs more
+    than a small model itself; a container of its own kind is passed over.
+    """
 
 
 def as_float(x: float | Tensor) -> float:

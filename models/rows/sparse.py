@@ -59,10 +59,11 @@ class SparseRows:
 
     def take(self, ids: Tensor) -> SparseRows:
         """The rows `ids`, in that order."""
-        lengths = self.start[ids + 1] - self.start[ids]
+        first = self.start[ids]
+        lengths = self.start[ids + 1] - first
         start = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        shift = torch.repeat_interleave(self.start[ids] - start[:-1], lengths)
-        cells = torch.arange(int(start[-1]), device=ids.device) + shift
+        cells = torch.arange(int(start[-1]), device=ids.device)
+        cells += torch.repeat_interleave(first - start[:-1], lengths, output_size=len(cells))
         return SparseRows(start, self.column[cells], self.value[cells], self.trials[cells], self.columns)
 
     def to(self, device: torch.device | str) -> SparseRows:

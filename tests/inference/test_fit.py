@@ -360,8 +360,8 @@ def test_while_one_side_trains_the_other_holds_still(
         names = set().union(*(names for active, names in moved if active == side))
         assert {name for name in names if f".{other}." in f".{name}."} == set()
         assert names >= {f"guide.{name}" for name in encoders if name.startswith(f"encoder.{side}.")}
-        assert "model.level.intercept" in names
-        assert f"model.{side}.{'effect' if predictor_.integrates else 'predictor'}.log_values." in " ".join(
+        assert "model.parts.level.intercept" in names
+        assert f"model.parts.{side}.{'effect' if predictor_.integrates else 'predictor'}.log_values." in " ".join(
             name.rsplit(".", 1)[0] + "." for name in names
         )
 
@@ -442,7 +442,9 @@ def test_the_parameters_kept_are_those_of_the_best_epoch(
     assert notes["epoch"] == int(np.argmax(scores[2:])) + 3
     named = {f"model.{k}": v for k, v in run.model.named_parameters()}
     named |= {f"guide.{k}": v for k, v in run.guide.named_parameters()}
-    assert set(differing({k: stored[k] for k in named}, named)) <= {"model.level.intercept"}  # anchored at the end
+    assert set(differing({k: stored[k] for k in named}, named)) <= {
+        "model.parts.level.intercept"
+    }  # anchored at the end
     after_best: dict[str, Tensor] = {}
     with under_way(log, WATCHED) as fitting:
 
