@@ -127,6 +127,7 @@ def test_the_same_seed_gives_the_same_posterior_bit_for_bit(log: Interactions) -
     again, other = fitted(log, training, seed=5), fitted(log, training, seed=6)
     assert differing(numbers(first.posterior), numbers(again.posterior)) == []
     assert first.metrics == again.metrics
+    # The level is anchored once more when training ends.
     assert set(differing(numbers(first.posterior), numbers(other.posterior))) == set(numbers(first.posterior))
 
 
@@ -442,6 +443,7 @@ def test_the_parameters_kept_are_those_of_the_best_epoch(
     assert notes["epoch"] == int(np.argmax(scores[2:])) + 3
     named = {f"model.{k}": v for k, v in run.model.named_parameters()}
     named |= {f"guide.{k}": v for k, v in run.guide.named_parameters()}
+    # The level is anchored once more when training ends.
     assert set(differing({k: stored[k] for k in named}, named)) <= {
         "model.parts.level.intercept"
     }  # anchored at the end
@@ -456,6 +458,7 @@ def test_the_parameters_kept_are_those_of_the_best_epoch(
         assert fitting.state.epoch == notes["epoch"]
     assert differing(after_best, stored) == []
     last, _ = read_tensors(folder / "checkpoints" / "last.safetensors")
+    # The level is anchored once more when training ends.
     assert set(differing({k: last[k] for k in named}, named)) == set(named)
 
 
