@@ -230,3 +230,15 @@ def test_only_a_randomly_exposed_part_lets_debiasing_be_checked(run: pr.Run) -> 
     assert causal_limit(replace(run, log=replace(run.log, exposure=None))).verdict == "doubtful"
     exposure = np.array(["random", *["biased"] * (len(run.log) - 1)])
     assert causal_limit(replace(run, log=replace(run.log, exposure=exposure))).verdict == "good"
+
+
+def test_weighted_zeros_cannot_be_judged_and_are_not_called_bad(world: Simulated) -> None:
+    """No process generates a tenth of a cell; replicating them as whole ones would expect far too many events."""
+    once = pr.Training(epochs=3, finish_epochs=1)
+    log = world.train.with_missing(pr.Weighted(0.1))
+    run = pr.fit(pr.BilateralModel(factors=2), log, training=once, context=pr.Context(progress=False))
+    found = pr.diagnose(run).set_index("check").loc["predictive item totals"]
+    assert found.verdict == "doubtful"
+    assert np.isnan(found.value)
+    assert "weight 0.1" in found.finding
+    assert "--binarise" not in found.finding

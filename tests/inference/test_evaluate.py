@@ -290,3 +290,58 @@ def test_ratings_count_as_positive_from_the_train_mean_upwards() -> None:
     clicks = cells("u1b u1c", [1, 0], missing=pr.Unobserved())
     notes = pr.evaluate(run, replace(clicks, value=np.array([1.0, 0.0])), at=1, baselines=()).attrs["notes"]
     assert any("the run predicts ratings" in note for note in notes)
+
+
+def grades(seed: int) -> pr.Interactions:
+    """Ratings r = 3 + user + item effect + noise of 40 users on 12 of 20 items each."""
+    rng = np.random.default_rng(seed)
+    user, item = np.random.default_rng(0).normal(size=40), np.random.default_rng(1).normal(size=20)
+    pairs = [(u, i) for u in range(40) for i in rng.choice(20, 12, replace=False)]
+    frame = pd.DataFrame(pairs, columns=["user_id", "item_id"])
+    noise = 0.5 * rng.normal(size=len(frame))
+    return pr.read_interactions(
+        frame.assign(value=3 + user[frame.user_id] + item[frame.item_id] + noise), allow_negative=True
+    )
+
+
+def test_ratings_are_judged_by_their_errors() -> None:
+    train, test = grades(2), grades(3)
+    choice = pr.choose(train)
+    short = pr.Training(epochs=40, finish_epochs=2)
+    run = pr.fit(choice.model, train, training=short, context=pr.Context(progress=False))
+    table = pr.evaluate(run, test, at=5)
+    scored = run.score(test.to_frame()[["user_id", "item_id"]])["mean"]
+    assert table.loc["observe", "rmse"] == pytest.approx(np.sqrt(np.mean((scored - test.value) ** 2)), rel=1e-5)
+    assert table.loc["observe", "mae"] == pytest.approx(np.abs(scored - test.value).mean(), rel=1e-5)
+    assert table.loc["observe", "rmse"] < 0.7 * test.value.std()
+    assert table.loc[["popularity", "EASE"], ["rmse", "mae"]].isna().all(axis=None)
+    assert table["poisson_deviance"].isna().all()
+
+
+def test_counts_are_judged_by_their_deviance_where_zeros_are_written(run: pr.Run, world: Simulated) -> None:
+    rng = np.random.default_rng(0)
+    frame = world.test.to_frame()[["user_id", "item_id"]]
+    test = pr.read_interactions(frame.assign(value=rng.poisson(3.0, len(frame)).astype(float)))
+    row = observed(run, test)
+    mean, y = run.score(frame)["mean"].to_numpy(), test.value
+    expected = 2 * np.mean(special.xlogy(y, y) - special.xlogy(y, mean) - y + mean)
+    assert row["poisson_deviance"] == pytest.approx(expected, rel=1e-4)
+    without = pr.read_interactions(frame.assign(value=7.0))
+    assert np.isnan(observed(run, without)["poisson_deviance"])
+
+
+def test_two_rows_of_one_name_are_refused(run: pr.Run, world: Simulated) -> None:
+    with pytest.raises(pr.InputError, match="one name"):
+        pr.evaluate(run, world.test, baselines=(pr.Ease(), pr.Ease()))
+
+
+def test_repeated_impressions_read_as_ratings_are_their_mean() -> None:
+    """A Gaussian on (clicks, trials) predicts the click rate, not the sum of clicks."""
+    rng = np.random.default_rng(0)
+    pairs = [(u, i) for u in range(25) for i in range(15) for _ in range(5)]
+    frame = pd.DataFrame(pairs, columns=["user_id", "item_id"]).assign(value=rng.random(25 * 15 * 5) < 0.6)
+    log = pr.read_interactions(frame)
+    model = pr.BilateralModel(factors=2, family=pr.Gaussian(), predictor=pr.Additive())
+    long = pr.Training(epochs=150, finish_epochs=1, patience=99)
+    run = pr.fit(model, log, training=long, context=pr.Context(progress=False))
+    assert run.score(log.to_frame()[["user_id", "item_id"]])["mean"].mean() == pytest.approx(0.6, abs=0.04)
