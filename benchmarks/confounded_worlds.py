@@ -2,10 +2,10 @@
 
     python -m benchmarks.confounded_worlds [--worlds 20] [--output FILE]
 
-Each world is a fresh draw of the frailty process: the log is confounded, the test pairs are shown at random. On them
-`Deconfound`, `Observe` and the plain model (popularity left out) are compared by within-user AUC, and by NDCG@10 of
-the random clicks. Then the 90 % intervals of popularity: with affinities held at their truth, where they must cover,
-and with everything estimated, which is only reported.
+Each world is a fresh draw of the frailty process: the log is confounded, the test pairs are shown at random. On those
+that the log does not hold, `Deconfound`, `Observe` and the plain model (popularity left out), as it is and with its
+users centred afterwards, are compared by within-user AUC and NDCG@10. Then the 90 % intervals of popularity: with
+affinities held at their truth, where they must cover, and with everything estimated, which is only reported.
 """
 
 from __future__ import annotations

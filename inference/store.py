@@ -46,7 +46,7 @@ from pyrorec.inference.train import module_local
 from pyrorec.models.bilateral import Bilateral, BilateralModel
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 LINKED = (
     "config.toml", "weights.safetensors", "ids.parquet", "interactions.parquet", "posterior.nc", "metrics.jsonl",
     "report.html", "checkpoints", MANIFEST,
