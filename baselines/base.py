@@ -1,4 +1,4 @@
-"""What a baseline is: something fitted to the positives of a log that scores all items for some users."""
+"""What a baseline is: something fitted to a log that scores all items for some users."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
+
+from pyrorec.baselines.train import Train
 
 Users = npt.NDArray[np.int64]
+Items = npt.NDArray[np.int64]
 ItemScores = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float64]
+
+
+class Unfit(ValueError):
+    """The log lacks what the baseline learns from; the message is the line to print in place of its row."""
 
 
 class Scorer(ABC):
@@ -21,11 +28,19 @@ class Scorer(ABC):
         """Return the scores (len(users), items) of all items, seen ones included, on a scale of its own."""
 
 
+class ClickScorer(Scorer):
+    """A fitted baseline that also says how probable a click is, which is judged for calibration."""
+
+    @abstractmethod
+    def probabilities(self, users: Users, items: Items) -> Probabilities:
+        """Return P(click | shown) of the pairs (users[n], items[n]), shape (n,)."""
+
+
 class Baseline(ABC):
     """Hyper-parameters of a baseline; `name` is its row in a table of results."""
 
     name: ClassVar[str]
 
     @abstractmethod
-    def fit(self, train: csr_matrix) -> Scorer:
-        """Fit to `train` (users, items), of which the cells above zero are the positives."""
+    def fit(self, train: Train) -> Scorer:
+        """Fit to `train`, or raise Unfit where it lacks what this baseline needs."""

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_matrix
 
-from pyrorec.baselines.base import Baseline, ItemScores, Scorer, Users
-from pyrorec.evaluation.positives import positives
+from pyrorec.baselines.base import Baseline, ItemScores, Scorer, Unfit, Users
+from pyrorec.baselines.train import Train
 
 DOUBLE_PRECISION_UP_TO = 10_000
 BLOCK = 1024
 
 
-class TooManyItems(ValueError):
+class TooManyItems(Unfit):
     """More items than the dense item-item matrix is allowed; the message is the line to print instead."""
 
 
@@ -58,8 +58,8 @@ class Ease(Baseline):
         if not self.penalty > 0:
             raise ValueError(f"The penalty of EASE is {self.penalty}; it must be positive (400 is a good start).")
 
-    def fit(self, train: csr_matrix) -> EaseScorer:
-        cells = positives(train)
+    def fit(self, train: Train) -> EaseScorer:
+        cells = train.positives
         items = np.unique(cells.indices).astype(np.int64)
         if len(items) > self.max_items:
             raise TooManyItems(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from pyrorec.baselines.base import Baseline, ItemScores, Scorer, Users
+from pyrorec.baselines.train import Train
 from pyrorec.evaluation.positives import item_counts
 
 
@@ -28,5 +28,5 @@ class Popularity(Baseline):
 
     name: ClassVar[str] = "popularity"
 
-    def fit(self, train: csr_matrix) -> PopularityScorer:
-        return PopularityScorer(item_counts(train).astype(np.float32))
+    def fit(self, train: Train) -> PopularityScorer:
+        return PopularityScorer(item_counts(train.positives).astype(np.float32))

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from pyrorec.baselines import Baseline, Ease, Popularity, TooManyItems
+from pyrorec.baselines import Baseline, ClickScorer, Ease, Popularity, Train, Unfit
 from pyrorec.data import Entry, InputError, Interactions, Kind
 from pyrorec.evaluation import (
     CALIBRATION_METRICS,
@@ -58,12 +58,12 @@ class Scorer:
 class Test:
     """A test log in the codes of a run: positives, and the explicit cells if there are negatives.
 
-    `seen` are all cells of the train log, which are never recommended; `train` its positives, which baselines fit.
+    `seen` are all cells of the train log, which are never recommended; `train` is what baselines fit.
     `valued` are the test cells whose value can be compared with an expected one: ratings, or counts with zeros.
     """
 
     seen: sparse.csr_array
-    train: sparse.csr_array
+    train: Train
     positives: sparse.csr_array
     explicit: Interactions | None
     valued: Interactions | None
@@ -84,7 +84,8 @@ def evaluate(
     not recommended but count in the ideal. Calibration is computed on test cells with true negatives only,
     else NaN, with the reason in `.attrs["notes"]`. Test users unknown to the run are left out, items unknown to it
     count in the ideal as any item never seen in train does; the notes say how many. Positive means above zero; for
-    ratings, at or above the train mean, in test and in what the baselines learn from.
+    ratings, at or above the train mean, in test and in what the baselines learn from. A baseline that yields
+    probabilities is judged for calibration as the run is; one that the log cannot feed is left out with a note.
     """
     lengths = (int(at),) if isinstance(at, Integral) else tuple(at)  # type: ignore[arg-type]
     prepared, notes = prepare(run, test)
@@ -96,7 +97,7 @@ def evaluate(
     for baseline in baselines:
         try:
             scorers.append(baseline_scorer(baseline, prepared.train))
-        except TooManyItems as skipped:
+        except Unfit as skipped:
             notes.append(str(skipped))
     if prepared.reason:
         notes.append(prepared.reason)
@@ -129,8 +130,7 @@ def prepare(run: Run, test: Interactions) -> tuple[Test, list[str]]:
             f"{again:,} of {len(kept):,} test cells are in the run's own log: they are never recommended yet count "
             "in the ideal, so drop them from the test."
         )
-    seen, liked = positives(run.log.matrix(Entry.PATTERN)), run.log.matrix(Entry.VALUE)
-    train = positives(sparse.csr_array((liked.data >= threshold(run), liked.indices, liked.indptr), shape=liked.shape))
+    seen, train = positives(run.log.matrix(Entry.PATTERN)), Train(run.log, threshold(run))
     if not run.log.missing.weight:
         notes.append(
             "Missing cells are unobserved: the ranking metrics judge whom the log happened to show what, "
@@ -226,9 +226,11 @@ def run_scorer(run: Run, name: str, intervention: Intervention) -> Scorer:
     return Scorer(name, scores, partial(expected, clicks), probability, partial(expected, posterior))
 
 
-def baseline_scorer(baseline: Baseline, train: sparse.csr_array) -> Scorer:
-    """A baseline fitted to the same train positives; its scores are no probabilities."""
+def baseline_scorer(baseline: Baseline, train: Train) -> Scorer:
+    """A baseline fitted to the same train log; its scores of pairs are probabilities where it yields any."""
     fitted = baseline.fit(train)
+    if isinstance(fitted, ClickScorer):
+        return Scorer(baseline.name, fitted.scores, fitted.probabilities, True)
 
     def pairs(users: np.ndarray, items: np.ndarray) -> np.ndarray:
         distinct, place = np.unique(users, return_inverse=True)
@@ -246,7 +248,7 @@ def row(scorer: Scorer, test: Test, at: Sequence[int]) -> pd.Series:
     users = evaluable_users(test.seen, test.positives)
     found, ranked = top_k(score_chunks(scorer.scores, users), test.seen, item_counts(test.seen) > 0, max(at))
     ranking = ranking_metrics(ranked, found, test.positives, at=tuple(at))
-    bias = popularity_bias_metrics(ranked, found, test.train, at=tuple(at))
+    bias = popularity_bias_metrics(ranked, found, test.train.positives, at=tuple(at))
     return pd.concat([ranking, bias, calibration(scorer, test.explicit), errors(scorer, test.valued)])
 
 

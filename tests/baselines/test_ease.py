@@ -1,40 +1,49 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
 
-from pyrorec.baselines import Ease, TooManyItems, ease
+import pyrorec as pr
+from pyrorec.baselines import Ease, TooManyItems, Train, ease
+
+
+def log_of(cells: np.ndarray) -> pr.Interactions:
+    """The cells of a dense matrix that are not zero."""
+    user, item = cells.nonzero()
+    users, items = (pd.RangeIndex(n) for n in cells.shape)
+    value = cells[user, item].astype(float)
+    return pr.Interactions(users=users, items=items, user=user, item=item, value=value, trials=np.ones(len(user)))
 
 
 @pytest.fixture
-def train() -> csr_matrix:
+def train() -> Train:
     """80 users, 30 items of uneven popularity; items 4 and 29 without a positive, values other than one."""
     rng = np.random.default_rng(6)
     cells = (rng.random((80, 30)) < 0.05 + 0.6 * rng.beta(1, 3, 30)) * rng.integers(1, 6, (80, 30)).astype(float)
     cells[:, [4, 29]] = 0
-    return csr_matrix(cells)
+    return Train(log_of(cells))
 
 
-def full_weights(train: csr_matrix, penalty: float) -> np.ndarray:
+def full_weights(train: Train, penalty: float) -> np.ndarray:
     """The published formula on all items, by a general dense inverse."""
-    x = (train.toarray() > 0).astype(float)
+    x = (train.positives.toarray() > 0).astype(float)
     p = np.linalg.inv(x.T @ x + penalty * np.eye(x.shape[1]))
     return np.eye(len(p)) - p / np.diag(p)
 
 
 @pytest.mark.parametrize("block", [1024, 7])
-def test_scores_agree_with_the_dense_formula(train: csr_matrix, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_agree_with_the_dense_formula(train: Train, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "BLOCK", block)
     users = np.array([5, 0, 79])
     scores = Ease(penalty=3.0).fit(train).scores(users)
-    expected = (train.toarray()[users] > 0) @ full_weights(train, 3.0)
+    expected = (train.positives.toarray()[users] > 0) @ full_weights(train, 3.0)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, atol=2e-6)
     np.testing.assert_array_equal(scores[:, [4, 29]], 0)
 
 
-def test_single_precision_gives_the_same_weights(train: csr_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_precision_gives_the_same_weights(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     double = Ease(penalty=3.0).fit(train).weights
     monkeypatch.setattr(ease, "DOUBLE_PRECISION_UP_TO", 10)
     single = Ease(penalty=3.0).fit(train).weights
@@ -42,9 +51,9 @@ def test_single_precision_gives_the_same_weights(train: csr_matrix, monkeypatch:
     np.testing.assert_allclose(single, double, atol=5e-6)
 
 
-def test_each_column_is_the_ridge_regression_on_the_other_items(train: csr_matrix) -> None:
+def test_each_column_is_the_ridge_regression_on_the_other_items(train: Train) -> None:
     scorer = Ease(penalty=2.0).fit(train)
-    x = (train.toarray()[:, scorer.items] > 0).astype(float)
+    x = (train.positives.toarray()[:, scorer.items] > 0).astype(float)
     np.testing.assert_array_equal(np.diag(scorer.weights), 0)
     assert len(scorer.items) == 28
     for j in range(len(scorer.items)):
@@ -55,7 +64,7 @@ def test_each_column_is_the_ridge_regression_on_the_other_items(train: csr_matri
         np.testing.assert_allclose(np.delete(scorer.weights[:, j], j), solution, atol=1e-6)
 
 
-def test_items_without_users_do_not_count_towards_the_limit(train: csr_matrix) -> None:
+def test_items_without_users_do_not_count_towards_the_limit(train: Train) -> None:
     assert len(Ease(max_items=28).fit(train).items) == 28
     with pytest.raises(TooManyItems, match=r"^EASE skipped: 28 items, .* 27 at most\.$"):
         Ease(max_items=27).fit(train)
@@ -63,11 +72,11 @@ def test_items_without_users_do_not_count_towards_the_limit(train: csr_matrix) -
 
 def test_more_than_twenty_thousand_items_are_refused_before_any_work() -> None:
     with pytest.raises(TooManyItems, match="20,001 items"):
-        Ease().fit(csr_matrix(np.ones((1, 20_001))))
+        Ease().fit(Train(log_of(np.ones((1, 20_001)))))
 
 
 def test_an_empty_log_scores_zero() -> None:
-    scores = Ease().fit(csr_matrix((2, 3))).scores(np.array([1]))
+    scores = Ease().fit(Train(log_of(np.zeros((2, 3))))).scores(np.array([1]))
     np.testing.assert_array_equal(scores, [[0, 0, 0]])
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
 
-from pyrorec.baselines import Baseline, Ease, Popularity
+import pyrorec as pr
+from pyrorec.baselines import Baseline, Ease, Popularity, Train
 from pyrorec.evaluation import (
     evaluable_users,
     item_counts,
@@ -23,22 +22,10 @@ LOG = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "movielen
 SEEDS = (42, 43, 44)
 
 
-def split(seed: int) -> tuple[csr_matrix, csr_matrix]:
-    """Return (train, test), the rows that scikit-learn's train_test_split(train_size=.75) would draw."""
-    log = pd.read_parquet(LOG, columns=["user_id", "item_id"])
-    users, items = log.user_id.factorize()[0], log.item_id.factorize()[0]
-    order = np.random.RandomState(seed).permutation(len(log))
-    n_test = len(log) - int(0.75 * len(log))
-    shape = (users.max() + 1, items.max() + 1)
-    test, train = (
-        csr_matrix((np.ones(len(rows)), (users[rows], items[rows])), shape) for rows in (order[:n_test], order[n_test:])
-    )
-    return train, test
-
-
 def measure(baseline: Baseline, seed: int) -> pd.Series:
-    train, test = split(seed)
-    scorer = baseline.fit(train)
+    parts = pr.split_random(pr.read_interactions(LOG), 0.25, seed)
+    train, test = (Train(part).positives for part in parts)
+    scorer = baseline.fit(Train(parts[0]))
     chunks = score_chunks(scorer.scores, evaluable_users(train, test))
     users, ranked = top_k(chunks, train, item_counts(train) > 0, 50)
     return pd.concat([ranking_metrics(ranked, users, test), popularity_bias_metrics(ranked, users, train)])
