@@ -11,6 +11,7 @@ from pyrorec.evaluation.calibration import (
     shifted_log_loss,
 )
 from pyrorec.evaluation.discrimination import auc, within_user_auc
+from pyrorec.evaluation.own_rows import ndcg_within_users
 from pyrorec.evaluation.popularity_bias import (
     average_long_tail_share,
     average_recommendation_popularity,
@@ -58,6 +59,7 @@ __all__ = [
     "long_tail",
     "mae",
     "ndcg",
+    "ndcg_within_users",
     "per_user_ranking_metrics",
     "poisson_deviance",
     "popularity_bias_metrics",
