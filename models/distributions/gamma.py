@@ -8,8 +8,21 @@ from typing import ClassVar
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions.kl import register_kl
 
 from pyrorec.models.distributions.base import PopularityDistribution, Scale
+from pyrorec.models.excess import lgamma_excess, stirling_excess
+from pyrorec.models.special import (
+    HALF_LOG_TWO_PI,
+    deviance,
+    digamma_remainder,
+    in_double,
+    lgamma_difference,
+    log_deviance,
+    phi1_ratio,
+    stirling_remainder,
+    trigamma,
+)
 
 
 @dataclass(frozen=True)
@@ -45,3 +58,52 @@ def match_gamma(mean: Tensor, mean_log: Tensor) -> dist.Gamma:
         slope = 1 - a * torch.polygamma(1, a)  # derivative with respect to log a, always negative
         a = a * torch.exp((-f / slope).clamp(-2, 2))
     return dist.Gamma(a, a / mean)
+
+
+@in_double
+def gamma_to_gamma(a: Tensor, b: Tensor, a0: Tensor, b0: Tensor) -> Tensor:
+    """KL(Gamma(a, b) || Gamma(a0, b0)), rates b: a term of the means and one of the shapes, both >= 0 (maths 4.2)."""
+    return deviance(a0, a * (b0 / b)) + stirling_excess(a0, a)
+
+
+@in_double
+def gamma_to_lognormal(a: Tensor, b: Tensor, mu: Tensor, s: Tensor) -> Tensor:
+    """KL(Gamma(a, b) || LogNormal(mu, s)), with the spread of log z compared by phi1 (maths 4.2).
+
+    What is left, log(a psi1(a)) / 2 + a P(a) - R(a), is how far log z is from normal: about 1 / (12 a).
+    """
+    spread = trigamma(a)
+    shape = 0.5 * torch.log(a * spread) + a * digamma_remainder(a) - stirling_remainder(a)
+    return 0.5 * phi1_ratio(spread, s * s) + shape + 0.5 * ((torch.digamma(a) - b.log() - mu) / s) ** 2
+
+
+@in_double
+def gamma_to_weibull(a: Tensor, b: Tensor, k: Tensor, scale: Tensor) -> Tensor:
+    """KL(Gamma(a, b) || Weibull(k, scale)): phi1 of E (z / scale)^k, an excess of log Gamma, the shapes (maths 4.2).
+
+    The shapes enter by -entropy(log z) = log(a / (2 pi e)) / 2 + a P(a) - R(a), where no a log a is left to cancel.
+    """
+    log_power = lgamma_difference(a, k) - k * torch.log(b * scale)
+    shapes = 0.5 * a.log() - HALF_LOG_TWO_PI + 0.5 + a * digamma_remainder(a) - stirling_remainder(a) - k.log()
+    return log_deviance(torch.ones_like(a), log_power) + lgamma_excess(a + k, a) + shapes
+
+
+@register_kl(dist.Gamma, dist.Gamma)
+def _(q: dist.Gamma, p: dist.Gamma) -> Tensor:
+    return gamma_to_gamma(q.concentration, q.rate, p.concentration, p.rate)
+
+
+@register_kl(dist.Gamma, dist.Exponential)
+def _(q: dist.Gamma, p: dist.Exponential) -> Tensor:
+    """The Exponential as Gamma(1, rate)."""
+    return gamma_to_gamma(q.concentration, q.rate, torch.ones_like(p.rate), p.rate)
+
+
+@register_kl(dist.Gamma, dist.LogNormal)
+def _(q: dist.Gamma, p: dist.LogNormal) -> Tensor:
+    return gamma_to_lognormal(q.concentration, q.rate, p.loc, p.scale)
+
+
+@register_kl(dist.Gamma, dist.Weibull)
+def _(q: dist.Gamma, p: dist.Weibull) -> Tensor:
+    return gamma_to_weibull(q.concentration, q.rate, p.concentration, p.scale)

@@ -12,14 +12,7 @@ from torch.distributions import constraints
 from pyrorec.models.families.base import Family, Outcome
 from pyrorec.models.families.bernoulli import log_choose
 from pyrorec.models.mass import ExpMass, Mass, safe_exp
-
-
-def log1mexp(x: Tensor) -> Tensor:
-    """log(1 - e^-x) for x > 0, accurate at both ends; its gradient stays finite."""
-    small = x < 0.6931
-    low = torch.where(small, x, torch.ones_like(x))
-    high = torch.where(small, torch.ones_like(x), x)
-    return torch.where(small, torch.log(-torch.expm1(-low)), torch.log1p(-torch.exp(-high)))
+from pyrorec.models.special import log1mexp
 
 
 def log_click(eta: Tensor, rate: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def test_the_registries_hold_what_the_house_offers() -> None:
     assert [r.names() for r in REGISTRIES] == [
         ["bernoulli", "cloglog", "gaussian", "poisson"],
         ["additive", "log-additive", "plain"],
-        ["gamma", "normal"],
+        ["exponential", "gamma", "lognormal", "normal"],
     ]
 
 
