@@ -1,0 +1,138 @@
+"""A deterministic rule for a law of popularity: E f(z) as a weighted sum over nodes.
+
+The trapezoid rule in log z (in zeta itself for a Normal), as fine as the law asks for: 20 to 80 nodes for Gamma and
+Weibull shapes and sds near one, a few hundred for shapes of .05 or sds of 10. Relative error about 1e-9, for the sum
+of the weights too, where Gamma and Weibull shapes are .05 or more, sds 10 or less, scales any, and f
+
+- has no singularity within pi / 2 of the real axis of log z (of zeta): log sigma, softplus, log(1 - e^-z), exp do not;
+- grows no faster than z upwards, and no faster than a power of log z downwards;
+- has no feature below e^-22 / rate (Gamma), e^-22 scale (Weibull): below, the nodes grow apart;
+- is not so small near the bulk of the law that its tail decides: for that there is `pyrorec.models.integrals`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyrorec.models.integrals.gamma_nodes import log_density
+from pyrorec.models.integrals.grid import (
+    NEAR_EDGE,
+    bent,
+    gamma_high,
+    gamma_low,
+    gamma_reach,
+    gamma_step,
+    normal_reach,
+    normal_step,
+    trapezoid_step,
+    uniform,
+)
+from pyrorec.models.special import HALF_LOG_TWO_PI
+
+DROP = 23.0
+"""The rule leaves out e^-23 of what it integrates: about 1e-10."""
+BEND = -22.0
+STRIP = 0.5 * math.pi
+
+
+class Rule(NamedTuple):
+    """Nodes log z (zeta for a Normal) and the logarithms of their weights, shape (nodes, *batch).
+
+    Nodes carry no gradient; the weights carry that of the law's parameters, so that a weighted sum of f has for
+    gradient the quadrature of f times the derivative of the density.
+    """
+
+    log_z: Tensor
+    log_weight: Tensor
+
+
+@singledispatch
+def double_rule(law: Any) -> Rule:
+    """The rule in float64; `double_rule.register` adds that of another class of laws."""
+    raise NotImplementedError(
+        f"no quadrature rule for {type(law).__name__}: register one with pyrorec.models.quadrature.double_rule.register"
+    )
+
+
+def rule(law: Any) -> Rule:
+    """The rule of a law, in the law's dtype. Raises NotImplementedError for a class without one."""
+    log_z, log_weight = double_rule(law)
+    return Rule(log_z.to(law.mean.dtype), log_weight.to(law.mean.dtype))
+
+
+def average(law: Any, f: Callable[[Tensor], Tensor]) -> Tensor:
+    """E f(log z), E f(zeta) for a Normal: summed in float64, returned in the law's dtype.
+
+    f is called once per node with a tensor of the law's batch shape, and may broadcast it against anything: memory
+    stays that of one call.
+    """
+    log_z, log_weight = double_rule(law)
+    first, *rest = zip(log_z, log_weight.exp(), strict=True)
+    total = first[1] * f(first[0])
+    for node, weight in rest:
+        total = total + weight * f(node)
+    return total.to(law.mean.dtype)
+
+
+@double_rule.register(dist.Gamma)
+def _(law: dist.Gamma) -> Rule:
+    return _gamma_rule(law.concentration.double(), law.rate.double())
+
+
+@double_rule.register(dist.Exponential)
+def _(law: dist.Exponential) -> Rule:
+    """A Gamma of shape one."""
+    rate = law.rate.double()
+    return _gamma_rule(torch.ones_like(rate), rate)
+
+
+@double_rule.register(dist.Weibull)
+def _(law: dist.Weibull) -> Rule:
+    """In s = log(z / scale): (z / scale)^k is exponential, and s has density k e^(k s - e^(k s))."""
+    shape, scale = law.concentration.double(), law.scale.double()
+    with torch.no_grad():
+        one = torch.ones_like(shape)
+        reach = torch.minimum(NEAR_EDGE * STRIP * one, gamma_reach(one, DROP) / shape)
+        step = trapezoid_step(reach, -torch.log(torch.cos(shape * reach)), DROP)
+        high = gamma_high(1 + 1 / shape, DROP) / shape
+        grid = bent(-(DROP + 3) / shape, high, step, BEND * one)
+        node = grid.node + scale.log()
+    power = shape * (node - scale.log())
+    return Rule(node, shape.log() + power - power.exp() + grid.log_step)
+
+
+@double_rule.register(dist.Normal)
+def _(law: dist.Normal) -> Rule:
+    return _normal_rule(law.loc.double(), law.scale.double())
+
+
+@double_rule.register(dist.LogNormal)
+def _(law: dist.LogNormal) -> Rule:
+    return _normal_rule(law.loc.double(), law.scale.double())
+
+
+def _gamma_rule(shape: Tensor, rate: Tensor) -> Rule:
+    """In t = log(rate z), whose density does not depend on the rate."""
+    with torch.no_grad():
+        step = gamma_step(shape, gamma_reach(shape, DROP), DROP)
+        grid = bent(gamma_low(shape, DROP + 3), gamma_high(shape + 1, DROP), step, torch.full_like(shape, BEND))
+        node = grid.node - rate.log()
+    return Rule(node, log_density(shape, node + rate.log()) + grid.log_step)
+
+
+def _normal_rule(mean: Tensor, sd: Tensor) -> Rule:
+    """In e = (x - mean) / sd, up to where e^x has its bulk: sd further than the density's own."""
+    with torch.no_grad():
+        width = math.sqrt(2 * DROP)
+        step = normal_step(normal_reach(STRIP / sd, drop=DROP), DROP)
+        grid = uniform(torch.full_like(sd, -width), width + sd, step)
+        node = mean + sd * grid.node
+    e = (node - mean) / sd
+    return Rule(node, grid.log_step - 0.5 * e**2 - HALF_LOG_TWO_PI - sd.log() + sd.detach().log())
