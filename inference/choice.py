@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pyrorec.data import Interactions, Kind, Missing, Unobserved, Zero
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.distributions import PopularityDistribution, Scale
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
-from pyrorec.models.predictors import Additive, LogAdditive, Predictor
+from pyrorec.models.popularity import PopularityModel
+from pyrorec.models.posterior_families import PosteriorFamily
+from pyrorec.models.predictors import Additive, LogAdditive, Offset, Predictor
+from pyrorec.models.prior_source import ExposureCounts, LearnedPopulation, PriorSource
 
 
 @dataclass(frozen=True)
 class Choice:
     """What a log was taken for: the model, the meaning of a missing cell, and why in one sentence."""
 
-    model: BilateralModel
+    model: BilateralModel | PopularityModel
     missing: Missing
     reason: str
 
@@ -61,13 +65,54 @@ def choose(
     return Choice(model, missing, sentence(found, model, missing))
 
 
+def choose_popularity(
+    log: Interactions,
+    base: PopularityModel | None = None,
+    *,
+    family: Family | None = None,
+    predictor: Predictor | None = None,
+    popularity: PopularityDistribution | None = None,
+    posterior: PosteriorFamily | None = None,
+    source: PriorSource | None = None,
+    binarise: bool | None = None,
+    missing: Missing | None = None,
+    **rest: Any,
+) -> Choice:
+    """As `choose`, for the popularity model: affinity, sharing and whatever else is in `rest` go in as given.
+
+    Clicks are Bernoulli and additive, counts Poisson and log-additive, ratings Gaussian and additive. Where absent
+    cells are unobserved and popularity is on the log scale, its prior comes from the exposure counts, else it is learned.
+    """
+    found, default_family, default_binarise = RULES[log.kind]
+    if predictor is None and popularity is not None:
+        predictor = LogAdditive() if popularity.scale is Scale.RATE else Additive()
+    if binarise is None:
+        binarise = default_binarise and (family is None or family.outcome is not Outcome.RATING)
+    if family is None:
+        family = clicks_for(predictor) if binarise or isinstance(default_family, Bernoulli) else default_family
+    if predictor is None:
+        predictor = LogAdditive() if family.log_rate else Additive()
+    missing = missing or default_missing_for(log, family, binarise)
+    if source is None:
+        given_exposure = not missing.weight and predictor.scale is Scale.LOG
+        source = ExposureCounts() if given_exposure else LearnedPopulation()
+    model = replace(
+        base or PopularityModel(), family=family, predictor=predictor, popularity=popularity, posterior=posterior,
+        source=source, binarise=binarise, **rest,
+    )  # fmt: skip
+    return Choice(model, missing, sentence(found, model, missing) + f", prior {source.name}")
+
+
+def clicks_for(predictor: Predictor | None) -> Family:
+    """The family of clicks that a predictor feeds."""
+    return Cloglog() if isinstance(predictor, Offset) and predictor.needs_log_rate else Bernoulli()
+
+
 def default_family_for(suggested: Family, predictor: Predictor | None, binarise: bool) -> Family:
     """The family that the values suggest, or its sibling that the predictor and binarised values can go with."""
     if binarise and isinstance(suggested, Gaussian):
         return Poisson()
-    if isinstance(suggested, Bernoulli) and predictor is not None and predictor.needs_log_rate:
-        return Cloglog()
-    return suggested
+    return clicks_for(predictor) if isinstance(suggested, Bernoulli) else suggested
 
 
 def default_missing_for(log: Interactions, family: Family, binarise: bool) -> Missing:
@@ -85,7 +130,7 @@ RULES: dict[Kind, tuple[str, Family, bool]] = {
 }
 
 
-def sentence(found: str, model: BilateralModel, missing: Missing) -> str:
+def sentence(found: str, model: BilateralModel | PopularityModel, missing: Missing) -> str:
     """What was found and what was chosen, in one line."""
     absent = {Zero: "zeros", Unobserved: "unobserved"}.get(type(missing), f"zeros of weight {missing.weight:g}")
     values = "binarised values" if model.binarise else "values"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrorec.data import FeatureEncoder
 from pyrorec.inference.posterior import Effect, Posterior
+from pyrorec.models.laws import parameters, resembling
 
 PENALTY = 10.0
 """Ridge penalty, in rows: features must speak for more rows than this before they are believed."""
@@ -89,20 +90,12 @@ def _with_population(effect: Effect, new: int) -> Effect:
     """The effect's law with the population's law for each new row."""
     if effect.law is None or effect.population is None or not new:
         return effect
-    if isinstance(effect.law, dist.Gamma):
-        assert isinstance(effect.population, dist.Gamma)
-        law: dist.TorchDistribution = dist.Gamma(
-            _padded(effect.law.concentration, effect.population.concentration, new),
-            _padded(effect.law.rate, effect.population.rate, new),
-        )
-    elif isinstance(effect.law, dist.Normal):
-        assert isinstance(effect.population, dist.Normal)
-        law = dist.Normal(
-            _padded(effect.law.loc, effect.population.loc, new),
-            _padded(effect.law.scale, effect.population.scale, new),
-        )
+    if isinstance(effect.law, dist.Delta):
+        law: dist.TorchDistribution = dist.Delta(_padded(effect.law.v, effect.population.mean, new))
     else:
-        law = dist.Delta(_padded(effect.law.v, effect.population.mean, new))
+        drawn = resembling(type(effect.law), effect.population)
+        pairs = zip(parameters(effect.law), parameters(drawn), strict=True)
+        law = type(effect.law)(*(_padded(known, one, new) for known, one in pairs))
     return replace(effect, law=law)
 
 

@@ -11,6 +11,7 @@ import pyro.distributions as dist
 
 from pyrorec.inference.run import Run
 from pyrorec.inference.to_arviz import check_users, some_users
+from pyrorec.models.moments import variance_log
 
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 
@@ -52,8 +53,11 @@ def convergence(run: Run) -> Finding:
 
 def collapse(run: Run) -> Finding:
     """Share of factors in use: posterior means varying by more than 1 % of the prior variance, on both sides."""
-    prior = run.spec.factor_scale**2
-    used = [(m.var(0).numpy() > 0.01 * prior) for m in (run.posterior.user_mean, run.posterior.item_mean)]
+    factors = run.spec.factors
+    if not factors:
+        return Finding(GOOD, float("nan"), "affinity has no factors")
+    means = (run.posterior.user_mean[:, :factors], run.posterior.item_mean[:, :factors])
+    used = [(m.var(0).numpy() > 0.01 * v) for m, v in zip(means, run.model.factor_variances(), strict=True)]
     active = float(np.mean(used[0] & used[1]))
     verdict = GOOD if active > 0.5 else DOUBTFUL if active > 0 else BAD
     meaning = "" if active else ": the log supports no interaction between users and items beyond popularity"
@@ -71,10 +75,8 @@ def contraction(run: Run) -> Finding:
 
 
 def log_variance(law: dist.TorchDistribution):  # type: ignore[no-untyped-def]
-    """Variance of popularity on the log scale."""
-    import torch
-
-    return torch.polygamma(1, law.concentration) if isinstance(law, dist.Gamma) else law.variance
+    """Variance of popularity on the log scale; a normal law is on it already."""
+    return law.variance if isinstance(law, dist.Normal) else variance_log(law)
 
 
 def anchored(run: Run) -> Finding:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
@@ -13,7 +12,9 @@ from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from pyro.util import check_model_guide_match
 from torch import Tensor
-from torch.distributions import kl_divergence
+
+from pyrorec.models.distributions.divergence import InfiniteDivergence, closed_form_kl
+from pyrorec.models.laws import single
 
 
 class RecordedELBO(Trace_ELBO):
@@ -76,7 +77,7 @@ class AnalyticELBO(RecordedELBO):
         elbo: Any = 0.0
         for name, site in latent_and_observed(model_trace):
             if site["is_observed"]:
-                value = scaled_sum(site["fn"].log_prob(site["value"]), site)
+                value = scaled_sum(self.log_likelihood(name, site, guide_trace), site)
                 elbo = elbo + value
             else:
                 value = self.divergence(name, guide_trace.nodes[name]["fn"], site)
@@ -84,22 +85,41 @@ class AnalyticELBO(RecordedELBO):
             self.record(name, value)
         return -elbo.item(), -elbo
 
+    def log_likelihood(self, name: str, site: Any, guide_trace: Trace) -> Tensor:
+        """Log-probability of an observed site at the draws of the latents."""
+        value: Tensor = site["fn"].log_prob(site["value"])
+        return value
+
     @staticmethod
     def divergence(name: str, q: Any, site: Any) -> Tensor:
         """KL(q || p) of one site, scaled by its plates and by the KL weight."""
         try:
-            kl = kl_divergence(in_double(q), in_double(site["fn"]))
-        except NotImplementedError as error:
-            raise NotImplementedError(
-                f"site '{name}' has no closed-form KL({type(q).__name__} || {type(site['fn']).__name__}): "
-                "train with the Monte Carlo ELBO (MonteCarlo()) or register one with torch's register_kl"
-            ) from error
+            kl = closed_form_kl(q, site["fn"])
+        except (NotImplementedError, InfiniteDivergence) as error:
+            raise type(error)(f"site '{name}': {error}") from error
         return scaled_sum(kl, site)
 
 
-def in_double(law: Any) -> Any:
-    """A Gamma in double precision: its KL is a small difference of terms that grow with the shape (maths 4.2)."""
-    return dist.Gamma(law.concentration.double(), law.rate.double()) if isinstance(law, dist.Gamma) else law
+class ExpectedELBO(AnalyticELBO):
+    """E_q log p(value | latents) with popularity integrated, in closed form or by deterministic quadrature.
+
+    The model says how: an observed site carries infer["expected"], a function of the posteriors and draws of its
+    latents (maths 5). A site without one raises NotImplementedError naming the alternative; nothing is sampled in
+    its place.
+    """
+
+    def log_likelihood(self, name: str, site: Any, guide_trace: Trace) -> Tensor:
+        if "expected" not in site["infer"]:
+            raise NotImplementedError(
+                f"site '{name}' does not say how to integrate its latents: train with the analytic ELBO, Analytic(), "
+                "which draws them, or fit a PopularityModel"
+            )
+        latent = dict(latent_and_observed(guide_trace))
+        laws = {site_name: single(node["fn"]) for site_name, node in latent.items()}
+        value: Tensor = site["infer"]["expected"](
+            laws, {site_name: node["value"] for site_name, node in latent.items()}
+        )
+        return value
 
 
 def scaled_sum(value: Tensor, site: Any) -> Tensor:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
-from pyrorec.guides import BilateralGuide
+from pyrorec.inference.bilateral_fitting import start
 from pyrorec.inference.checkpoints import (
     BEST,
     copy_parameters,
@@ -24,18 +25,16 @@ from pyrorec.inference.checkpoints import (
 )
 from pyrorec.inference.choice import choose
 from pyrorec.inference.files import read_tensors, write_tensors, write_text
-from pyrorec.inference.level import match_level
-from pyrorec.inference.observations import Observations, level, observe, spread
-from pyrorec.inference.posterior import read_posterior
+from pyrorec.inference.observations import observe
+from pyrorec.inference.popularity_fitting import start_popularity
 from pyrorec.inference.run import Run
-from pyrorec.inference.settings import Context, Training
+from pyrorec.inference.settings import Context, Training, default_training
 from pyrorec.inference.train import Fitting, local_randomness, train
-from pyrorec.inference.validation import Score, watch
-from pyrorec.models.bilateral import Bilateral, BilateralModel, starting_level
+from pyrorec.inference.validation import Score
+from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.popularity import PopularityModel
 
 logger = logging.getLogger("pyrorec")
-SETTLING_ROUNDS = 30
-SETTLED = 1e-3
 FINISHING_RATE = 0.3
 FINISHING_SEED = 7919
 FEWEST_CELLS_TO_HOLD_OUT = 100
@@ -43,7 +42,7 @@ SMALL_PROBLEM = 20_000_000
 
 
 def fit(
-    model: BilateralModel | None,
+    model: BilateralModel | PopularityModel | None,
     log: Interactions,
     *,
     seed: int | None = None,
@@ -66,25 +65,21 @@ def fit(
         choice = choose(log)
         model, log, reason = choice.model, log.with_missing(choice.missing), choice.reason
         logger.info(reason)
-    training = training or Training()
+    training = training or default_training(model)
     context = context or Context()
     context = replace(context, seed=int(context.seed if seed is None else seed))
     check_device(context.device)
     held_out = held_out_cells(len(log), training.validation_fraction, context.seed)
-    data = observe(log, model, held_out)
     context = replace(context, threads=context.threads or threads_for(log))
     with local_randomness(context):
-        fitting = start(model, log, data, training, context)
-        recorder = Recorder(watcher(model, log, data, context.seed), context.folder)
+        fitting = begin(model, log, held_out, training, context)
+        recorder = Recorder(fitting.watcher(), context.folder)
         if context.resume:
             recorder.resume(fitting)
         train(fitting, recorder)
         recorder.restore_best(fitting)
-        finish(fitting, data, recorder)
-        settle(fitting, data)
-        posterior = read_posterior(fitting.model, fitting.guide, log.users, log.items).to("cpu")
-        if model.response != model.family:
-            posterior = match_level(posterior, data.all["user"], log.missing.weight, context.seed)
+        finish(fitting, recorder)
+        posterior = fitting.settled(log)
     return Run(
         spec=model, training=training, seed=context.seed, log=log, model=fitting.model.cpu(),
         guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines, reason=reason,
@@ -111,63 +106,40 @@ def held_out_cells(cells: int, fraction: float, seed: int) -> np.ndarray | None:
     return np.sort(np.random.default_rng([seed, 7]).permutation(cells)[: math.ceil(fraction * cells)])
 
 
-def start(
-    model: BilateralModel, log: Interactions, data: Observations, training: Training, context: Context
+@singledispatch
+def begin(model: Any, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context) -> Fitting:
+    """The fit of a kind of model before its first epoch; `held_out` are the numbers of the validation cells."""
+    raise InputError(f"{model!r} is no model that can be fitted; give a BilateralModel or a PopularityModel.")
+
+
+@begin.register
+def _(
+    model: BilateralModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
 ) -> Fitting:
-    """Model and guide at their starting values, on their device."""
-    weight = log.missing.weight
-    rows = data.fitting["user"]
-    spec = replace(model, family=model.family.starting(spread(rows)))
-    generative = Bilateral(spec, log.n_users, log.n_items, weight, starting_level(spec, level(rows, weight)))
-    guide = training.objective.guide(generative, data.fitting, training.dropout)
-    generative.to(context.device)
-    guide.to(context.device)
-    on_device = {side: rows.to(context.device) for side, rows in data.fitting.items()}
-    return Fitting(generative, guide, on_device, training, context)
+    return start(model, log, observe(log, model, held_out), training, context)
 
 
-def watcher(model: BilateralModel, log: Interactions, data: Observations, seed: int) -> Score | None:
-    """The validation score, if anything is held out."""
-    if data.validation is None:
-        return None
-    return watch(model, data.validation, data.fitting, log.missing.weight, seed)
+@begin.register
+def _(
+    model: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
+) -> Fitting:
+    return start_popularity(model, log, held_out, training, context)
 
 
-def finish(fitting: Fitting, data: Observations, recorder: Recorder) -> None:
-    """A few epochs on every cell, so that nothing held out for validation is lost to the encoders."""
+def finish(fitting: Fitting, recorder: Recorder) -> None:
+    """A few epochs on every cell, so that nothing held out for validation is lost."""
     training = fitting.training
-    if data.validation is None or not training.finish_epochs:
+    if not fitting.holds_out or not training.finish_epochs:
         return
     short = replace(
         training, epochs=training.finish_epochs, learning_rate=training.learning_rate * FINISHING_RATE, kl_warmup=0
     )
-    rows = {side: rows.to(fitting.context.device) for side, rows in data.all.items()}
     context = replace(fitting.context, seed=fitting.context.seed + FINISHING_SEED)
-    closing = Fitting(fitting.model, fitting.guide, rows, short, context)
     done = len(recorder.lines)
-    train(closing, lambda _, metrics: recorder.write(metrics | {"epoch": done + metrics["epoch"], "finishing": True}))
-
-
-def settle(fitting: Fitting, data: Observations) -> None:
-    """The posterior given every cell, validation included: encoders are only read, then effects settle."""
-    rows = {side: rows.to(fitting.context.device) for side, rows in data.all.items()}
-    guide, model = fitting.guide, fitting.model
-    for side in ("user", "item"):
-        guide.refresh(model, side, rows[side])
-        guide.anchor(model, side)
-    for _ in range(SETTLING_ROUNDS):
-        before = effect_means(guide)
-        for side in ("user", "item"):
-            guide.refresh_effects(model, side, rows[side])
-            guide.anchor(model, side)
-        if torch.allclose(effect_means(guide), before, rtol=SETTLED):
-            return
-
-
-def effect_means(guide: BilateralGuide) -> Tensor:
-    """Posterior means of every effect, both sides in one vector."""
-    laws = [kept.effect for kept in guide.posterior.values()]
-    return torch.cat([law.mean for law in laws if law is not None] or [torch.zeros(0)])  # type: ignore[misc]
+    train(
+        fitting.on_everything(short, context),
+        lambda _, metrics: recorder.write(metrics | {"epoch": done + metrics["epoch"], "finishing": True}),
+    )
 
 
 @dataclass
@@ -195,8 +167,7 @@ class Recorder:
     def _look(self, fitting: Fitting, metrics: dict[str, Any]) -> None:
         assert self.score is not None
         state = fitting.state
-        ids = (fitting.model.user.size, fitting.model.item.size)
-        metrics["validation"] = self.score(read_posterior(fitting.model, fitting.guide, *map(_range, ids)))
+        metrics["validation"] = self.score(fitting.posterior())
         warming = state.epoch <= fitting.training.kl_warmup
         if metrics["validation"] > state.best and not warming:
             state.best, state.best_epoch, state.stale = metrics["validation"], state.epoch, 0
@@ -231,9 +202,3 @@ class Recorder:
         """Back to the epoch with the best validation score."""
         if self.best is not None:
             set_parameters(fitting, self.best)
-
-
-def _range(n: int) -> Any:
-    import pandas as pd
-
-    return pd.RangeIndex(n)

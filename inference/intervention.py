@@ -16,6 +16,7 @@ import torch
 from pyrorec.data import InputError
 from pyrorec.inference.posterior import Posterior
 from pyrorec.models.distributions import Scale
+from pyrorec.models.predictors import Offset
 
 LARGEST_WEIGHT = 5.0
 """Beyond this power the moments of z^weight leave single precision."""
@@ -28,12 +29,15 @@ class PopularityLaw:
     `law` has batch shape () or (items,), None where the model holds no popularity. `uncertain` says that its
     spread is our ignorance of a fixed quantity (and so belongs in an interval), not a population averaged over.
     Where `law` stands for the power z^`weight` of a Gamma variable by its moments, `root` is the law of z.
+    `kept_share` of the item's own offset, whose law is `kept`, stays in place beside it.
     """
 
     law: dist.TorchDistribution | None
     uncertain: bool
     root: dist.TorchDistribution | None = None
     weight: float = 1.0
+    kept: dist.TorchDistribution | None = None
+    kept_share: float = 0.0
 
 
 class Intervention(ABC):
@@ -54,10 +58,30 @@ class Observe(Intervention):
 
 @dataclass(frozen=True)
 class Deconfound(Intervention):
-    """Back-door adjustment, P(y | do(u, i)): integrate popularity over the one population law p(z)."""
+    """Back-door adjustment, P(y | do(u, i)): integrate popularity over the one population law p(z).
+
+    `quality_share` is the part of what popularity adds that is taken for the item's quality and stays: 0 takes none,
+    1 all, which is Observe. No biased log identifies it (maths 2.3, 10): it is a sensitivity parameter to be stated,
+    not estimated. It needs a predictor that adds popularity as an offset.
+    """
+
+    quality_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quality_share <= 1:
+            raise InputError(f"A quality share lies between 0 and 1, not {self.quality_share}.")
 
     def popularity(self, posterior: Posterior) -> PopularityLaw:
-        return PopularityLaw(needs_popularity(posterior, "Deconfound").population, uncertain=False)
+        population = needs_popularity(posterior, "Deconfound").population
+        if not self.quality_share:
+            return PopularityLaw(population, uncertain=False)
+        if not isinstance(posterior.item_effect.predictor, Offset):
+            raise InputError(
+                f"Predictor {posterior.item_effect.predictor.name} has no offset that quality could be a share of: "
+                "use quality share 0."
+            )
+        rest = power(population, 1 - self.quality_share, scale_of(posterior))
+        return PopularityLaw(rest, uncertain=False, kept=posterior.popularity, kept_share=self.quality_share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +164,19 @@ def average_popularity(posterior: Posterior) -> float:
 
 
 def power(law: dist.TorchDistribution | None, weight: float, scale: Scale | None) -> dist.TorchDistribution:
-    """The law of z^weight (Gamma, by two moments; Delta, exactly) or of weight x zeta (Normal, Delta, exactly)."""
-    if isinstance(law, dist.Normal):
-        return dist.Normal(weight * law.mean, (weight * law.stddev).clamp_min(1e-9))
+    """The law of z^weight (a Gamma by two moments, any other exactly), or of weight x zeta on the log scale."""
     if isinstance(law, dist.Delta):
         return dist.Delta(law.v**weight if scale is Scale.RATE else weight * law.v)
+    if isinstance(law, dist.Normal | dist.LogNormal):
+        return type(law)(weight * law.loc, (weight * law.scale).clamp_min(1e-9))
+    if isinstance(law, dist.Weibull):
+        return dist.Weibull(law.scale**weight, law.concentration / max(weight, 1e-9))
     assert isinstance(law, dist.Gamma)
+    return gamma_power(law, weight)
+
+
+def gamma_power(law: dist.Gamma, weight: float) -> dist.Gamma:
+    """The Gamma with the first two moments of z^weight."""
     a = law.concentration.double()
     log_first = torch.lgamma(a + weight) - torch.lgamma(a)
     log_second = torch.lgamma(a + 2 * weight) - torch.lgamma(a)

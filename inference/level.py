@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrorec.inference.intervention import Observe
 from pyrorec.inference.posterior import Posterior
-from pyrorec.inference.scores import Predictive, pair_surface
+from pyrorec.inference.scores import Predictive, Surface, pair_surface
 from pyrorec.models.rows import SparseRows
 
 CELLS = 400_000
@@ -33,17 +33,21 @@ def match_level(posterior: Posterior, rows: SparseRows, missing_weight: float, s
     total, clicks = float(cells.weight.sum()), float((cells.weight * cells.clicks).sum())
     if not 0 < clicks < total:
         return posterior
-    surface = pair_surface(posterior, Observe(), cells.user, cells.item)
-    weight, variance = cells.weight.double(), surface.variance
+    shift = matching_shift(pair_surface(posterior, Observe(), cells.user, cells.item), cells.weight.double(), clicks)
+    return posterior if shift is None else replace(posterior, level_shift=posterior.level_shift + shift)
+
+
+def matching_shift(surface: Surface, weight: Tensor, clicks: float) -> float | None:
+    """What to add to the cells' linear predictor so that they expect so many clicks in all; None where nothing does."""
+    variance = surface.variance
 
     def excess(shift: float) -> float:
         p = Predictive().score(replace(surface, mean=surface.mean + shift, spread=lambda: variance))
         return float((weight * p.double()).sum()) / clicks - 1
 
     if excess(-LARGEST_SHIFT) > 0 or excess(LARGEST_SHIFT) < 0:
-        return posterior
-    shift = float(toms748(excess, -LARGEST_SHIFT, LARGEST_SHIFT, xtol=TOLERANCE))
-    return replace(posterior, level_shift=posterior.level_shift + shift)
+        return None
+    return float(toms748(excess, -LARGEST_SHIFT, LARGEST_SHIFT, xtol=TOLERANCE))
 
 
 class Cells(NamedTuple):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import pyro.distributions as dist
+
 from pyrorec.guides import BilateralGuide, DeltaGuide
-from pyrorec.inference.elbo import AnalyticELBO, MonteCarloELBO
+from pyrorec.inference.elbo import AnalyticELBO, ExpectedELBO, MonteCarloELBO
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class Objective(ABC):
     def guide(self) -> type[BilateralGuide]:
         return BilateralGuide
 
+    def drawn(self, law: dist.TorchDistribution) -> dist.TorchDistribution:
+        """What a popularity with this posterior is drawn from."""
+        return law
+
 
 @dataclass(frozen=True)
 class Analytic(Objective):
@@ -28,6 +34,15 @@ class Analytic(Objective):
 
     def loss(self) -> AnalyticELBO:
         return AnalyticELBO()
+
+
+@dataclass(frozen=True)
+class Expected(Objective):
+    """The ELBO with every KL in closed form and popularity integrated out of the likelihood: nothing about it is
+    sampled. For the popularity model."""
+
+    def loss(self) -> ExpectedELBO:
+        return ExpectedELBO()
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,14 @@ class MonteCarlo(Objective):
 
     def loss(self) -> MonteCarloELBO:
         return MonteCarloELBO(num_particles=self.particles)
+
+
+@dataclass(frozen=True)
+class ScoreFunction(MonteCarlo):
+    """Trace_ELBO with popularity drawn directly, its gradient by the score function (maths 1.3, B30)."""
+
+    def drawn(self, law: dist.TorchDistribution) -> dist.TorchDistribution:
+        return law.has_rsample_(False)
 
 
 @dataclass(frozen=True)

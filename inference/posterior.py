@@ -17,7 +17,8 @@ from pyrorec.guides.posterior import SidePosterior
 from pyrorec.models.affinities import dot_mean, dot_variance
 from pyrorec.models.bilateral import Bilateral
 from pyrorec.models.families import Family
-from pyrorec.models.predictors import Predictor
+from pyrorec.models.laws import mapped
+from pyrorec.models.predictors import Offset, Predictor
 from pyrorec.models.side import Side
 
 
@@ -36,6 +37,7 @@ class Effect:
     def matched_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of what the effect adds to the linear predictor, (rows,) each."""
         assert self.law is not None
+        assert isinstance(self.predictor, Offset)
         return self.predictor.matched_moments(self.law)
 
 
@@ -150,15 +152,6 @@ class Posterior:
         return pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}, index=ids)
 
 
-def mapped(law: dist.TorchDistribution | None, change: Callable[[Tensor], Tensor]) -> dist.TorchDistribution | None:
-    """A Gamma, Normal or Delta law with each of its parameters changed."""
-    if isinstance(law, dist.Gamma):
-        return dist.Gamma(change(law.concentration), change(law.rate))
-    if isinstance(law, dist.Normal):
-        return dist.Normal(change(law.loc), change(law.scale))
-    return law if law is None else dist.Delta(change(law.v))
-
-
 def drawn_normal(mean: Tensor, sd: Tensor, stream: np.random.Generator) -> Tensor:
     """A draw of independent normals, read off the stream row by row."""
     return mean + sd * torch.as_tensor(stream.standard_normal(tuple(mean.shape))).to(mean)
@@ -167,12 +160,15 @@ def drawn_normal(mean: Tensor, sd: Tensor, stream: np.random.Generator) -> Tenso
 def drawn(effect: Effect, stream: np.random.Generator) -> Effect:
     """The effect fixed at one draw."""
     law = effect.law
+    if law is None or isinstance(law, dist.Delta):
+        return effect
     if isinstance(law, dist.Gamma):
         gamma = torch.as_tensor(stream.standard_gamma(law.concentration.double().cpu().numpy())).to(law.rate)
         return replace(effect, law=dist.Delta(gamma.clamp_min(torch.finfo(gamma.dtype).tiny) / law.rate))
     if isinstance(law, dist.Normal):
         return replace(effect, law=dist.Delta(drawn_normal(law.loc, law.scale, stream)))
-    return effect
+    uniform = torch.as_tensor(stream.uniform(1e-12, 1 - 1e-12, tuple(law.batch_shape)))
+    return replace(effect, law=dist.Delta(mapped(law, Tensor.double).icdf(uniform).to(law.mean)))  # type: ignore[union-attr]
 
 
 def quantiles(law: dist.TorchDistribution, p: float) -> Tensor:
@@ -184,7 +180,9 @@ def quantiles(law: dist.TorchDistribution, p: float) -> Tensor:
         return torch.as_tensor(gammaincinv(shape, p)).to(law.rate) / law.rate
     if isinstance(law, dist.Delta):
         return law.v
-    return law.icdf(torch.tensor(p, dtype=law.mean.dtype))
+    kept = mapped(law, Tensor.double)
+    assert kept is not None
+    return kept.icdf(torch.tensor(p, dtype=torch.float64)).to(law.mean.dtype)
 
 
 @torch.no_grad()

@@ -11,11 +11,13 @@ import pandas as pd
 
 from pyrorec.data import Interactions
 from pyrorec.guides import BilateralGuide
+from pyrorec.guides.popularity import PopularityGuide
 from pyrorec.inference.intervention import Intervention, Observe
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import PlugIn, Predictive, Reading
 from pyrorec.inference.settings import Training
 from pyrorec.models.bilateral import Bilateral, BilateralModel
+from pyrorec.models.popularity import Popularity, PopularityModel
 
 if TYPE_CHECKING:
     import arviz
@@ -28,12 +30,12 @@ class Run:
     Everything it answers is computed by a function of its own module; the methods are their short names.
     """
 
-    spec: BilateralModel
+    spec: BilateralModel | PopularityModel
     training: Training
     seed: int
     log: Interactions
-    model: Bilateral
-    guide: BilateralGuide
+    model: Bilateral | Popularity
+    guide: BilateralGuide | PopularityGuide
     posterior: Posterior
     metrics: list[dict[str, Any]]
     reason: str = ""

@@ -10,15 +10,20 @@ from functools import cached_property
 import numpy as np
 import pyro.distributions as dist
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pyrorec.data import InputError
 from pyrorec.inference.intervention import Intervention, PopularityLaw
-from pyrorec.inference.posterior import Posterior, mapped
+from pyrorec.inference.posterior import Posterior, quantiles
 from pyrorec.inference.quantiles import log_rate_quantile
+from pyrorec.models.laws import mapped
+from pyrorec.models.links import link_moments
 from pyrorec.models.marginals import marginal_mean
+from pyrorec.models.predictors import Offset, Product
 
 NODES = 15
+GRID = 31
 Response = Callable[[Tensor], Tensor]
 
 
@@ -62,25 +67,32 @@ class Surface:
         law = self.law.law
         if law is None or not self.law.uncertain:
             return self._moments(self.response, self.mean, self.variance)[1]
-        location, spread = self.posterior.item_effect.predictor.matched_moments(law)
+        location, spread = self._offset().matched_moments(law)
         return self._moments(self.posterior.response.mean, self.mean + location, self.variance + spread)[1]
 
     def quantile(self, p: float) -> Tensor:
         """Posterior p-quantile of the response: affinity taken as normal, Gamma activity and popularity as they are."""
         mean, variance, gammas = self.mean, self.variance, []
         if isinstance(self.activity, dist.Gamma):
-            location, spread = self.posterior.user_effect.predictor.matched_moments(self.activity)
+            predictor = self.posterior.user_effect.predictor
+            assert isinstance(predictor, Offset)
+            location, spread = predictor.matched_moments(self.activity)
             mean, variance = mean - location, (variance - spread).clamp_min(0)
             gammas.append((self.activity, 1.0))
         law, response = self.law.law, self.response
         if law is not None and self.law.uncertain:
             response = self.posterior.response.mean
             if not isinstance(law, dist.Gamma):
-                location, spread = self.posterior.item_effect.predictor.offset_moments(law)
+                location, spread = self._offset().offset_moments(law)
                 mean, variance = mean + location, variance + spread
             elif self.law.weight:
                 gammas.append((self.law.root or law, self.law.weight))
         return response(log_rate_quantile(p, mean, variance, gammas))
+
+    def _offset(self) -> Offset:
+        predictor = self.posterior.item_effect.predictor
+        assert isinstance(predictor, Offset)
+        return predictor
 
     @staticmethod
     def _moments(f: Response, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,6 +105,40 @@ class Surface:
             apart = f(mean + x * sd) - centre
             first, second = first + w * apart, second + w * apart**2
         return centre + first, (second - first**2).clamp_min(0).sqrt()
+
+
+@dataclass(frozen=True)
+class ProductSurface(Surface):
+    """The surface of a product predictor: match and link are independent, and neither is an offset to the other."""
+
+    def sd(self) -> Tensor:
+        """Posterior sd of h g, from the first two moments of each."""
+        law, predictor = self.law.law, self._product()
+        if law is None or not self.law.uncertain:
+            return super().sd()
+        match, match_sd = self._moments(torch.sigmoid, self.mean, self.variance)
+        link, square = link_moments(law, predictor)
+        second = (match**2 + match_sd**2) * square
+        return (second - (match * link) ** 2).clamp_min(0).sqrt()
+
+    def quantile(self, p: float) -> Tensor:
+        """Posterior p-quantile of h g, off a grid of 31 x 31 equally probable pairs: the probability of falling below
+        is p to within .02."""
+        law, predictor = self.law.law, self._product()
+        if law is None or not self.law.uncertain:
+            return super().quantile(p)
+        middles = (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
+        deviations = torch.special.ndtri(middles).to(self.mean)
+        shape = (GRID,) + (1,) * self.mean.dim()
+        match = F.logsigmoid(self.mean + deviations.view(shape) * self.variance.sqrt())
+        link = torch.stack([predictor.log_link(quantiles(law, float(u)))[0] for u in middles])
+        pairs = (match[:, None] + link.to(match)).flatten(0, 1)
+        return torch.quantile(pairs, p, dim=0).exp()
+
+    def _product(self) -> Product:
+        predictor = self.posterior.item_effect.predictor
+        assert isinstance(predictor, Product)
+        return predictor
 
 
 class Reading(ABC):
@@ -153,30 +199,48 @@ class Thompson(Reading):
         return surface.response(surface.mean)
 
 
+def kind_of_surface(posterior: Posterior) -> type[Surface]:
+    """Where popularity adds an offset the linear predictor carries its spread; a product keeps it apart."""
+    return ProductSurface if isinstance(posterior.item_effect.predictor, Product) else Surface
+
+
 def surface(
     posterior: Posterior, intervention: Intervention, users: Tensor, items: Tensor | slice = slice(None)
 ) -> Surface:
     """The surface of every user with every item: (users, items)."""
     law = _restrict(intervention.popularity(posterior), items)
     activity = mapped(posterior.activity, lambda parameter: parameter[users, None])
-    mean = posterior.linear_mean(users, items)
-    return Surface(posterior, law, activity, mean, lambda: posterior.linear_variance(users, items))
+    location, spread = kept_moments(posterior, law)
+    mean = posterior.linear_mean(users, items) + location
+    return kind_of_surface(posterior)(
+        posterior, law, activity, mean, lambda: posterior.linear_variance(users, items) + spread
+    )
 
 
 def pair_surface(posterior: Posterior, intervention: Intervention, users: Tensor, items: Tensor) -> Surface:
     """The surface of given pairs: (pairs,)."""
     law = _restrict(intervention.popularity(posterior), items)
     activity = mapped(posterior.activity, lambda parameter: parameter[users])
-    mean = posterior.pair_mean(users, items)
-    return Surface(posterior, law, activity, mean, lambda: posterior.pair_variance(users, items))
+    location, spread = kept_moments(posterior, law)
+    mean = posterior.pair_mean(users, items) + location
+    return kind_of_surface(posterior)(
+        posterior, law, activity, mean, lambda: posterior.pair_variance(users, items) + spread
+    )
+
+
+def kept_moments(posterior: Posterior, law: PopularityLaw) -> tuple[Tensor | float, Tensor | float]:
+    """Mean and variance of the share of the items' own offsets that stays in the linear predictor."""
+    predictor = posterior.item_effect.predictor
+    if law.kept is None or not isinstance(predictor, Offset):
+        return 0.0, 0.0
+    location, spread = predictor.offset_moments(law.kept)
+    return law.kept_share * location, law.kept_share**2 * spread
 
 
 def _restrict(law: PopularityLaw, items: Tensor | slice) -> PopularityLaw:
     """The law of some items' popularity; a population law is the same for all."""
-    if law.law is None or not law.law.batch_shape:
-        return law
-    return replace(
-        law,
-        law=mapped(law.law, lambda parameter: parameter[items]),
-        root=mapped(law.root, lambda parameter: parameter[items]),
-    )
+
+    def some(of: dist.TorchDistribution | None) -> dist.TorchDistribution | None:
+        return of if of is None or not of.batch_shape else mapped(of, lambda parameter: parameter[items])
+
+    return replace(law, law=some(law.law), root=some(law.root), kept=some(law.kept))

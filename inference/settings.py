@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyrorec.inference.objective import Analytic, Objective
+from pyrorec.inference.objective import Analytic, Expected, Objective
 from pyrorec.inference.schedule import ItemsThenUsers, Schedule
+from pyrorec.models.popularity import PopularityModel
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,12 @@ class Context:
     folder: Path | None = None
     resume: bool = False
     progress: bool = True
+
+
+POPULARITY_TRAINING = Training(objective=Expected(), epochs=150, learning_rate=3e-2, validate_every=10)
+"""Defaults for the popularity model: a log of records takes few, large steps, and nothing about z is sampled."""
+
+
+def default_training(spec: object) -> Training:
+    """How a kind of model is trained where nobody says."""
+    return POPULARITY_TRAINING if isinstance(spec, PopularityModel) else Training()

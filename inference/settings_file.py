@@ -11,17 +11,28 @@ import numpy as np
 import tomli_w
 
 from pyrorec.data import Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
-from pyrorec.inference.objective import MAP, Analytic, MonteCarlo, Objective
+from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
 from pyrorec.inference.plain_values import as_table, check_fields, check_positive
 from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
 from pyrorec.inference.settings import Training
+from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
 from pyrorec.models.distributions import PopularityDistribution
 from pyrorec.models.families import Family
+from pyrorec.models.popularity import PopularityModel
+from pyrorec.models.posterior_families import PosteriorFamily
 from pyrorec.models.predictors import Predictor
+from pyrorec.models.prior_source import PriorSource
 from pyrorec.models.registry import Registry
+from pyrorec.models.sharing import Sharing
 
-OBJECTIVES: dict[str, type[Objective]] = {"analytic": Analytic, "monte-carlo": MonteCarlo, "map": MAP}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "analytic": Analytic,
+    "expected": Expected,
+    "monte-carlo": MonteCarlo,
+    "score-function": ScoreFunction,
+    "map": MAP,
+}
 SCHEDULES: dict[str, type[Schedule]] = {
     "items-then-users": ItemsThenUsers,
     "users-then-items": UsersThenItems,
@@ -33,29 +44,50 @@ PARTS: dict[str, Registry[Any]] = {
     "predictor": Predictor.registry,
     "popularity": PopularityDistribution.registry,
     "activity": PopularityDistribution.registry,
+    "affinity": Affinity.registry,
+    "posterior": PosteriorFamily.registry,
+    "sharing": Sharing.registry,
+    "source": PriorSource.registry,
 }
+ModelSpec = BilateralModel | PopularityModel
+KINDS: dict[str, type[ModelSpec]] = {"bilateral": BilateralModel, "popularity": PopularityModel}
 
 
-def model_to_plain(spec: BilateralModel) -> dict[str, Any]:
-    """A model as nested plain values; what is None is left out."""
+def model_to_plain(spec: ModelSpec) -> dict[str, Any]:
+    """A model as nested plain values, its kind among them; what is None is left out."""
     plain = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
-    plain["hidden"] = list(spec.hidden)
-    for part in PARTS:
+    for part in parts_of(type(spec)):
         plain[part] = None if plain[part] is None else plain[part].to_dict()
-    return {name: value for name, value in plain.items() if value is not None}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+    kind = next(name for name, cls in KINDS.items() if type(spec) is cls)
+    return {"kind": kind} | {name: value for name, value in plain.items() if value is not None}
 
 
-def model_from_plain(plain: dict[str, Any]) -> BilateralModel:
+def model_from_plain(plain: dict[str, Any]) -> ModelSpec:
     """The inverse of `model_to_plain`. Raises InputError for names, fields and values that do not exist."""
-    check_fields(BilateralModel, plain, "model")
-    check_positive({"scale": plain.get("scale")}, "model")
-    parts = {name: part_from_plain(name, value) if name in PARTS else value for name, value in plain.items()}
-    if "hidden" in parts:
-        parts["hidden"] = tuple(parts["hidden"])
+    fields = dict(plain)
+    kind = kind_named(fields.pop("kind", "bilateral"))
+    check_fields(kind, fields, "model")
+    check_positive({"scale": fields.get("scale")}, "model")
+    known = parts_of(kind)
+    given = {name: part_from_plain(name, value) if name in known else value for name, value in fields.items()}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     try:
-        return BilateralModel(**parts)
+        return kind(**given)
     except UnfitPair as error:
         raise InputError(f"{error}.") from error
+
+
+def kind_named(name: Any) -> type[ModelSpec]:
+    """A kind of model by name. Raises InputError for one that does not exist."""
+    if name not in KINDS:
+        raise InputError(f"There is no model '{name}'; there are: {', '.join(KINDS)}.")
+    return KINDS[name]
+
+
+def parts_of(kind: type) -> list[str]:
+    """The fields of a kind of model that hold a part with a name of its own."""
+    return [field.name for field in dataclasses.fields(kind) if field.name in PARTS]
 
 
 def part_from_plain(part: str, value: Any) -> Any:

@@ -8,6 +8,7 @@ import os
 import shutil
 import uuid
 from dataclasses import replace
+from functools import singledispatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.guides import BilateralGuide
+from pyrorec.guides.popularity import PopularityGuide
 from pyrorec.inference.files import (
     prefixed,
     read_tensors,
@@ -26,8 +28,12 @@ from pyrorec.inference.files import (
     write_text,
     write_with,
 )
+from pyrorec.inference.item_prior import anchored
 from pyrorec.inference.observations import Observations, observe
-from pyrorec.inference.posterior import read_posterior
+from pyrorec.inference.popularity_fitting import empty_popularity
+from pyrorec.inference.popularity_posterior import read_popularity_posterior
+from pyrorec.inference.posterior import Posterior, read_posterior
+from pyrorec.inference.records import records_of
 from pyrorec.inference.run import Run
 from pyrorec.inference.settings import Training
 from pyrorec.inference.settings_file import (
@@ -44,9 +50,10 @@ from pyrorec.inference.settings_file import (
 )
 from pyrorec.inference.train import module_local
 from pyrorec.models.bilateral import Bilateral, BilateralModel
+from pyrorec.models.popularity import Popularity, PopularityModel
 
 MANIFEST = "manifest.json"
-FORMAT = 3
+FORMAT = 4
 LINKED = (
     "config.toml", "weights.safetensors", "ids.parquet", "interactions.parquet", "posterior.nc", "metrics.jsonl",
     "report.html", "checkpoints", MANIFEST,
@@ -226,8 +233,14 @@ def load(folder: str | Path) -> Run:
     guide.load_state_dict(without_prefix("guide", tensors))
     metrics = [json.loads(line) for line in (home / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     with module_local():
-        posterior = replace(read_posterior(model, guide, log.users, log.items), level_shift=plain["level_shift"])
+        posterior = replace(posterior_of(model, guide, log), level_shift=plain["level_shift"])
     return Run(spec, training, plain["seed"], log, model, guide, posterior, metrics, plain["reason"])
+
+
+def posterior_of(model: Any, guide: Any, log: Interactions) -> Posterior:
+    """The posterior that model and guide hold, under the log's ids."""
+    read = read_popularity_posterior if isinstance(model, Popularity) else read_posterior
+    return read(model, guide, log.users, log.items)
 
 
 def verify(home: Path) -> None:
@@ -267,14 +280,26 @@ def read_log(home: Path, plain: dict[str, Any]) -> Interactions:
     )
 
 
-def empty_modules(
+@singledispatch
+def empty_modules(spec: Any, training: Training, log: Interactions, tensors: dict[str, Tensor]) -> tuple[Any, Any]:
+    """Model and guide of the right shapes, to be filled from the weights."""
+    raise InputError(f"{spec!r} is no model that can be loaded.")
+
+
+@empty_modules.register
+def _(
     spec: BilateralModel, training: Training, log: Interactions, tensors: dict[str, Tensor]
 ) -> tuple[Bilateral, BilateralGuide]:
-    """Model and guide of the right shapes, to be filled from the weights.
-
-    Whether an encoder has a value channel was decided by the cells that were fitted first; the weights know it.
-    """
+    """Whether an encoder has a value channel was decided by the cells that were fitted first; the weights know it."""
     data: Observations = observe(log, spec, None)
     model = Bilateral(spec, log.n_users, log.n_items, log.missing.weight, 0.0)
     varies = {side: f"guide.encoder.{side}.value" in tensors for side in data.all}
     return model, training.objective.guide(model, data.all, training.dropout, varies)
+
+
+@empty_modules.register
+def _(
+    spec: PopularityModel, training: Training, log: Interactions, tensors: dict[str, Tensor]
+) -> tuple[Popularity, PopularityGuide]:
+    found = anchored(spec, log)
+    return empty_popularity(found, log, records_of(found.log, found.spec), 0.0, training)

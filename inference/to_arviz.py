@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from pyrorec.inference.observations import observe
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.run import Run
 from pyrorec.models.bilateral import Bilateral
+from pyrorec.models.popularity import Popularity
 from pyrorec.models.rows import RowDistribution, SparseRows
 
 CHAINS = 2
@@ -130,12 +133,12 @@ def check_users(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         for number in range(len(latent["user_factors"])):
-            law, eta = row_law(run.model, run.posterior, latent, number, ids)
-            values = replicate(run.posterior, eta, rows, run.log.missing.weight)
+            drawn = Drawn(run.posterior, latent, number, ids)
+            likely, values = checked_rows(run.model, drawn, rows, run.log.missing.weight)
             replicated["item_total"].append(values.sum(0))
             replicated["item_users"].append((values > 0).sum(0))
             replicated["user_total"].append(values.sum(1))
-            likelihood.append(law.log_prob(rows))
+            likelihood.append(likely)
     above = (rows.value > 0).to(rows.value.dtype)
     observed = {
         "item_total": torch.zeros(rows.columns).index_add(0, rows.column, rows.value).numpy(),
@@ -146,15 +149,68 @@ def check_users(
     return predictive, torch.stack(likelihood).double().numpy(), observed
 
 
-def row_law(
-    model: Bilateral, posterior: Posterior, latent: dict[str, np.ndarray], number: int, ids: Tensor
-) -> tuple[RowDistribution, Tensor]:
+@dataclass(frozen=True)
+class Drawn:
+    """One draw, number `number` among `latent`, of everything behind the rows of some users (`ids`)."""
+
+    posterior: Posterior
+    latent: dict[str, np.ndarray]
+    number: int
+    ids: Tensor
+
+    def of(self, name: str) -> Tensor | None:
+        """The draw of a latent by name, None where the model has none."""
+        return torch.as_tensor(self.latent[name][self.number]) if name in self.latent else None
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """The users' rows, (users, K), and all items', (items, K)."""
+        user, item = self.of("user_factors"), self.of("item_factors")
+        assert user is not None
+        assert item is not None
+        return user[self.ids], item
+
+
+@singledispatch
+def checked_rows(model: Any, drawn: Drawn, rows: SparseRows, missing_weight: float) -> tuple[Tensor, Tensor]:
+    """Log-likelihood of each user's row at one draw, and replicated rows, dense."""
+    raise TypeError(f"no replicates are known for {type(model).__name__}")
+
+
+@checked_rows.register
+def _(model: Bilateral, drawn: Drawn, rows: SparseRows, missing_weight: float) -> tuple[Tensor, Tensor]:
+    law, eta = row_law(model, drawn)
+    return law.log_prob(rows), replicate(drawn.posterior, eta, rows, missing_weight)
+
+
+@checked_rows.register
+def _(model: Popularity, drawn: Drawn, rows: SparseRows, missing_weight: float) -> tuple[Tensor, Tensor]:
+    posterior, (user, item), popularity = drawn.posterior, drawn.factors(), drawn.of("popularity")
+    affinity = user @ item.T + posterior.intercept + posterior.level_shift
+    popularity = torch.zeros(rows.columns) if popularity is None else popularity
+    predictor, family = posterior.item_effect.predictor, posterior.response
+    trials, value = dense_trials(affinity, rows, missing_weight), torch.zeros_like(affinity)
+    value.view(-1)[rows.flat] = rows.value
+    weight = (trials > 0).to(affinity.dtype)
+    each = predictor.log_prob(family, value, trials.clamp_min(1.0), affinity, popularity) * weight
+    return each.sum(1), predictor.sample(family, trials.clamp_min(1.0), affinity, popularity) * weight
+
+
+def dense_trials(like: Tensor, rows: SparseRows, missing_weight: float) -> Tensor:
+    """Trials of every cell; a missing one has one trial where it is a whole zero, else none."""
+    trials = torch.full_like(like, float(missing_weight == 1.0))
+    trials.view(-1)[rows.flat] = rows.trials
+    return trials
+
+
+def row_law(model: Bilateral, drawn: Drawn) -> tuple[RowDistribution, Tensor]:
     """The law of some users' rows at one draw (own frailty integrated), and eta with the drawn activity."""
-    factors = torch.as_tensor(latent["user_factors"][number])[ids] + model.user.centre
-    loadings = torch.as_tensor(latent["item_factors"][number]) + model.item.centre
-    other = torch.as_tensor(latent["popularity"][number]) if "popularity" in latent else None
-    own = torch.as_tensor(latent["activity"][number])[ids] if "activity" in latent else None
-    law = model.row_distribution(model.user, factors, loadings, None if model.integrates(model.user) else own, other)
+    user, item = drawn.factors()
+    activity, other = drawn.of("activity"), drawn.of("popularity")
+    own = None if activity is None else activity[drawn.ids]
+    law = model.row_distribution(
+        model.user, user + model.user.centre, item + model.item.centre,
+        None if model.integrates(model.user) else own, other,
+    )  # fmt: skip
     eta = law.factors @ law.loadings.T
     if own is not None and model.integrates(model.user):
         eta = eta + model.user.offset(own)[:, None]
@@ -166,7 +222,6 @@ def replicate(posterior: Posterior, eta: Tensor, rows: SparseRows, missing_weigh
 
     So do missing cells that are zeros of another weight than one: no process generates a fraction of a cell.
     """
-    trials = torch.full_like(eta, float(missing_weight == 1.0))
-    trials.view(-1)[rows.flat] = rows.trials
+    trials = dense_trials(eta, rows, missing_weight)
     seen = trials > 0
     return posterior.response.sample(eta + posterior.level_shift, trials.clamp_min(1.0)) * seen

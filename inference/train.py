@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pyro
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyrorec.data.batches import epoch_batches
-from pyrorec.guides import BilateralGuide
+from pyrorec.data import Interactions
+from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.settings import Context, Training
-from pyrorec.models.bilateral import Batch, Bilateral
-from pyrorec.models.rows import SparseRows
 
 FINAL_RATE = 0.01
 """Where the cosine ends, as a share of the learning rate."""
@@ -42,29 +42,76 @@ class State:
     stale: int = 0
 
 
-@dataclass
-class Fitting:
-    """Model, guide, optimiser and data of a fit under way."""
+@dataclass(frozen=True)
+class Phase:
+    """One pass within an epoch: its name in the metrics, its batches, what is held still, and what follows it."""
 
-    model: Bilateral
-    guide: BilateralGuide
-    rows: dict[str, SparseRows]
+    name: str
+    batches: Iterable[Any]
+    holding: AbstractContextManager[None]
+    after: Callable[[], None]
+
+
+@dataclass
+class Fitting(ABC):
+    """Model, guide and optimiser of a fit under way; each kind of model says what its epochs are made of."""
+
+    headline: ClassVar[str]
+    """The phase whose ELBO is shown as the ELBO of the epoch."""
+
+    model: Any
+    guide: Any
     training: Training
     context: Context
-    state: State = field(default_factory=State)
 
     def __post_init__(self) -> None:
+        self.state = State()
         parameters = [*self.model.parameters(), *self.guide.parameters()]
         self.optimiser = torch.optim.Adam(parameters, lr=self.training.learning_rate, fused=True)
         self.objective = self.training.objective.loss()
-        self.records = float((self.rows["user"].trials > 0).sum().clamp_min(1))
-        self.batches = {
-            side: math.ceil(len(rows) / self.training.rows_per_batch(len(rows))) for side, rows in self.rows.items()
-        }
 
     @property
+    @abstractmethod
+    def records(self) -> float:
+        """Number of observed records, by which the loss is divided."""
+
+    @property
+    @abstractmethod
     def steps_per_epoch(self) -> int:
-        return sum(self.batches[side] for side in self.training.schedule.phases())
+        """Number of optimiser steps in an epoch."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """What has to be done before the first epoch."""
+
+    @abstractmethod
+    def phases(self) -> Iterator[Phase]:
+        """The phases of the epoch that `state` stands at."""
+
+    @abstractmethod
+    def posterior(self, users: pd.Index | None = None, items: pd.Index | None = None) -> Posterior:
+        """The posterior as it stands; rows are numbered where no ids are given."""
+
+    @property
+    @abstractmethod
+    def holds_out(self) -> bool:
+        """Whether some cells are kept from training to watch it."""
+
+    @abstractmethod
+    def watcher(self) -> Callable[[Posterior], float] | None:
+        """The validation score, higher is better; None where nothing is held out."""
+
+    @abstractmethod
+    def on_everything(self, training: Training, context: Context) -> Fitting:
+        """The same model and guide, to be trained on every cell, those of validation included."""
+
+    @abstractmethod
+    def settled(self, log: Interactions) -> Posterior:
+        """The posterior given every cell, under the log's ids and on the CPU."""
+
+    @abstractmethod
+    def identity(self) -> Iterator[bytes]:
+        """Everything that a resumed fit must share with the one that was stopped: model, settings, seed, data."""
 
     def learning_rate(self) -> float:
         """Adam's rate at the present step: a cosine from the rate given to a hundredth of it."""
@@ -96,8 +143,7 @@ def train(
         ) as bar,
     ):
         if state.epoch == 0:
-            for side in ("user", "item"):
-                fitting.guide.refresh(fitting.model, side, fitting.rows[side])
+            fitting.begin()
         while state.epoch < training.epochs and state.stale < training.patience:
             metrics = run_epoch(fitting)
             state.epoch += 1
@@ -111,24 +157,17 @@ def run_epoch(fitting: Fitting) -> dict[str, Any]:
     """All phases of one epoch; mean terms of the objective per observed record, by side."""
     metrics: dict[str, Any] = {"epoch": fitting.state.epoch, "learning_rate": fitting.learning_rate()}
     kl_weight = fitting.training.kl_weight_at(fitting.state.epoch)
-    for number, side in enumerate(fitting.training.schedule.phases()):
-        seed = fitting.context.seed * 100 + number
-        rows = fitting.rows[side]
-        terms: list[dict[str, Tensor]] = []
-        with fitting.model.only(side):
-            size = fitting.training.rows_per_batch(len(rows))
-            for ids in epoch_batches(len(rows), size, seed, fitting.state.epoch):
-                picked = torch.as_tensor(ids, device=rows.start.device)
-                terms.append(step(fitting, Batch(side, picked, rows.take(picked), kl_weight)))
-        fitting.guide.refresh(fitting.model, side, rows)
-        fitting.guide.anchor(fitting.model, side)
-        metrics.update(summarise(terms, side, kl_weight, fitting.records))
+    for phase in fitting.phases():
+        with phase.holding:
+            terms = [step(fitting, batch) for batch in phase.batches]
+        phase.after()
+        metrics.update(summarise(terms, phase.name, kl_weight, fitting.records))
     metrics["kl_weight"] = kl_weight
-    metrics["elbo"] = metrics["user/elbo"]
+    metrics["elbo"] = metrics[f"{fitting.headline}/elbo"]
     return metrics
 
 
-def step(fitting: Fitting, batch: Batch) -> dict[str, Tensor]:
+def step(fitting: Fitting, batch: Any) -> dict[str, Tensor]:
     """One optimiser step; returns the terms of the objective it saw."""
     for group in fitting.optimiser.param_groups:
         group["lr"] = fitting.learning_rate()
@@ -148,7 +187,7 @@ def step(fitting: Fitting, batch: Batch) -> dict[str, Tensor]:
     return fitting.objective.terms
 
 
-def check_finite(what: str, value: Tensor, fitting: Fitting, batch: Batch) -> None:
+def check_finite(what: str, value: Tensor, fitting: Fitting, batch: Any) -> None:
     """Raises NonFiniteLoss, before the optimiser steps, for a loss or a gradient norm that is no number."""
     if not bool(torch.isfinite(value)):
         raise NonFiniteLoss(

@@ -23,7 +23,6 @@ from pyrorec.inference.intervention import Observe
 from pyrorec.inference.observations import Rows
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
-from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.component import as_float
 from pyrorec.models.families import Gaussian, Outcome, Poisson
 
@@ -33,21 +32,20 @@ Score = Callable[[Posterior], float]
 
 
 def watch(
-    spec: BilateralModel, validation: Interactions, fitting: Rows, missing_weight: float, seed: int
+    binarise: bool, validation: Interactions, train: sparse.csr_array, missing_weight: float, seed: int
 ) -> Score | None:
-    """The validation score of a posterior, higher is better.
+    """The validation score of a posterior, higher is better; `train` is the pattern of the cells that are fitted.
 
     Where missing cells are zeros: NDCG@10 of the held-out positives under Observe (on at most 2,000 users).
     Where they are unobserved: mean log-likelihood of the held-out cells at their predictive mean, for ratings with
     the posterior variance of that mean added to the noise. None where no user can be judged.
     """
     if missing_weight:
-        return _ranking(validation, fitting, seed)
-    return _likelihood(spec, validation)
+        return _ranking(validation, train, seed)
+    return _likelihood(validation.binarised() if binarise else validation)
 
 
-def _ranking(validation: Interactions, fitting: Rows, seed: int) -> Score | None:
-    train = seen_matrix(fitting)
+def _ranking(validation: Interactions, train: sparse.csr_array, seed: int) -> Score | None:
     held_out = positives(validation.matrix(Entry.VALUE))
     users = evaluable_users(train, held_out)
     if not len(users):
@@ -83,8 +81,7 @@ def seen_matrix(rows: Rows) -> sparse.csr_array:
     return sparse.csr_array((np.ones(int(seen.sum()), np.float32), cells), shape=tuple(user.shape))
 
 
-def _likelihood(spec: BilateralModel, validation: Interactions) -> Score:
-    log = validation.binarised() if spec.binarise else validation
+def _likelihood(log: Interactions) -> Score:
     users, items = torch.as_tensor(log.user), torch.as_tensor(log.item)
     value = torch.as_tensor(log.value).double()
     trials = torch.as_tensor(log.trials).double()

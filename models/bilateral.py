@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -15,17 +14,13 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrorec.models.component import Learned, Parts
-from pyrorec.models.distributions import PopularityDistribution
+from pyrorec.models.distributions import PopularityDistribution, Scale
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
-from pyrorec.models.predictors import LogAdditive, Predictor
+from pyrorec.models.predictors import LogAdditive, Offset, UnfitPair
 from pyrorec.models.rows import INTEGRATED, IndependentRows, RowDistribution, SparseRows
 from pyrorec.models.rows.decode import with_offsets
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.side import Side
-
-
-class UnfitPair(ValueError):
-    """A family, predictor and popularity distribution that do not go together; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class BilateralModel:
 
     factors: int = 20
     family: Family = field(default_factory=Poisson)
-    predictor: Predictor = field(default_factory=LogAdditive)
+    predictor: Offset = field(default_factory=LogAdditive)
     popularity: PopularityDistribution | None = None
     activity: PopularityDistribution | None = None
     scale: float | None = None
@@ -52,15 +47,16 @@ class BilateralModel:
     def __post_init__(self) -> None:
         if self.factors < 1:
             raise UnfitPair(f"factors must be at least 1, not {self.factors}")
+        if not isinstance(self.predictor, Offset):
+            raise UnfitPair(
+                f"the bilateral model takes predictors that add an offset, not {self.predictor.name}: "
+                "fit the popularity model, or use predictor additive or log-additive"
+            )
         if self.popularity is None:
             object.__setattr__(self, "popularity", self.predictor.default_popularity())
         if self.activity is None:
             object.__setattr__(self, "activity", self.predictor.default_popularity())
-        if self.predictor.needs_log_rate and not self.family.log_rate:
-            raise UnfitPair(
-                f"predictor {self.predictor.name} multiplies a rate, and family {self.family.name} has none: "
-                "use family poisson or cloglog, or predictor additive"
-            )
+        self.predictor.check_family(self.family)
         for effect in (self.popularity, self.activity):
             self._check_effect(effect)
 
@@ -72,7 +68,7 @@ class BilateralModel:
                 f"predictor {self.predictor.name} takes {wanted}, not "
                 f"{'none' if effect is None else f'{effect.name} ({effect.scale.value})'}"
             )
-        if self.predictor.integrates and effect is not None:
+        if effect is not None and effect.scale is Scale.RATE:
             combination = (type(effect), type(self.predictor), type(self.family))
             if combination not in INTEGRATED:
                 raise UnfitPair(
@@ -208,6 +204,10 @@ class Bilateral(PyroModule):
         kind: type[FrailtyRows] = INTEGRATED[(type(effect), type(self.spec.predictor), type(family))]
         return kind(family, left, right, self.missing_weight, effect.shape)  # type: ignore[attr-defined]
 
+    def factor_variances(self) -> tuple[float, float]:
+        """Prior variance of each factor of users and of items."""
+        return self.spec.factor_scale**2, self.spec.factor_scale**2
+
     @contextmanager
     def only(self, side: str) -> Iterator[None]:
         """Holds the other side's own parameters still."""
@@ -220,13 +220,3 @@ class Bilateral(PyroModule):
         finally:
             for p in moving:
                 p.requires_grad_(True)
-
-
-def starting_level(spec: BilateralModel, mean: float) -> float:
-    """Intercept at which a cell's expected value is `mean` when affinity and effects are at their centre."""
-    if spec.family.outcome is Outcome.RATING:
-        return mean
-    small = min(max(mean, 1e-8), 1 - 1e-8) if spec.family.outcome is Outcome.CLICK else max(mean, 1e-8)
-    if spec.family.log_rate:
-        return math.log(-math.log1p(-small)) if spec.family.outcome is Outcome.CLICK else math.log(small)
-    return math.log(small) - math.log1p(-small)

@@ -77,3 +77,17 @@ class SquareMass(Mass):
     @staticmethod
     def sum_and_slope(eta: Tensor) -> tuple[Tensor, Tensor]:
         return eta.square().sum(-1), eta.mul_(2)
+
+
+class ProbitMass(Mass):
+    """u = -log Phi(-eta): minus the log-probability of no click under a probit."""
+
+    @staticmethod
+    def value(eta: Tensor) -> Tensor:
+        return -torch.special.log_ndtr(-eta)
+
+    @staticmethod
+    def sum_and_slope(eta: Tensor) -> tuple[Tensor, Tensor]:
+        log_tail = torch.special.log_ndtr(-eta)
+        slope = torch.exp(-0.5 * eta.square() - 0.5 * math.log(2 * math.pi) - log_tail)
+        return -log_tail.sum(-1), slope

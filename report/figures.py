@@ -23,6 +23,7 @@ from pyrorec.report.style import (
     OF_OTHERS,
     ORANGE,
     PURPLE,
+    SKY,
     STYLE,
     VERMILION,
     canvas,
@@ -30,8 +31,10 @@ from pyrorec.report.style import (
     literal,
 )
 
-OF_SIDE = {"user": (BLUE, "-"), "item": (VERMILION, "--")}
+OF_SIDE = {"user": ("user side", BLUE, "-"), "item": ("item side", VERMILION, "--"), "record": ("records", BLUE, "-")}
 OF_SITE = {"user_factors": BLUE, "item_factors": VERMILION, "popularity": ORANGE, "activity": GREEN}
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, GREY, BLACK)
+"""For the sites of weights, of which a model may have many."""
 
 
 @rc_context(STYLE)
@@ -40,11 +43,13 @@ def loss_curves(run: Run) -> Figure:
     metrics = pd.DataFrame(run.metrics).set_index("epoch")
     watched = metrics["validation"].dropna() if "validation" in metrics else pd.Series(dtype=float)
     figure, ((elbo, reconstruction), (kl, validation)) = canvas(2, 2, height=5.4, sharex=True)
-    for side, (colour, line) in OF_SIDE.items():
-        _curve(elbo, metrics, f"{side}/elbo", f"{side} side", colour, line)
-        _curve(reconstruction, metrics, f"{side}/reconstruction", f"{side} side", colour, line)
-        for site, hue in OF_SITE.items():
-            _curve(kl, metrics, f"{side}/kl_{site}", f"{site.replace('_', ' ')}, {side} side", hue, line)
+    for side, (named, colour, line) in OF_SIDE.items():
+        _curve(elbo, metrics, f"{side}/elbo", named, colour, line)
+        _curve(reconstruction, metrics, f"{side}/reconstruction", named, colour, line)
+        sites = [name.removeprefix(f"{side}/kl_") for name in metrics if name.startswith(f"{side}/kl_")]
+        for number, site in enumerate(sites):
+            hue = OF_SITE.get(site, PALETTE[number % len(PALETTE)])
+            _curve(kl, metrics, f"{side}/kl_{site}", f"{site.replace('_', ' ')}, {named}", hue, line)
     validation.plot(watched.index, watched, color=BLACK, marker="o")
     if watched.empty:
         validation.set_yticks([])

@@ -95,15 +95,16 @@ def factor_table(run: Run) -> pd.DataFrame:
     A row's factor is active where the variance of its means exceeds 0.01 (Burda, Grosse and Salakhutdinov
     2016, 5.2). `share` is var(user means) x E[item means^2], over its sum. Sorted by share.
     """
-    posterior, prior = run.posterior, run.spec.factor_scale**2
-    user, item = posterior.user_mean.double().numpy(), posterior.item_mean.double().numpy()
+    posterior, factors = run.posterior, run.spec.factors
+    user_prior, item_prior = run.model.factor_variances()
+    user, item = (m[:, :factors].double().numpy() for m in (posterior.user_mean, posterior.item_mean))
     strength = user.var(axis=0) * (item**2).mean(axis=0)
     table = pd.DataFrame(
         {
-            "user_means": user.var(axis=0) / prior,
-            "user_spread": (posterior.user_sd.double().numpy() ** 2).mean(axis=0) / prior,
-            "item_means": item.var(axis=0) / prior,
-            "item_spread": (posterior.item_sd.double().numpy() ** 2).mean(axis=0) / prior,
+            "user_means": user.var(axis=0) / user_prior,
+            "user_spread": (posterior.user_sd[:, :factors].double().numpy() ** 2).mean(axis=0) / user_prior,
+            "item_means": item.var(axis=0) / item_prior,
+            "item_spread": (posterior.item_sd[:, :factors].double().numpy() ** 2).mean(axis=0) / item_prior,
             "share": strength / max(strength.sum(), 1e-300),
         }
     )

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
+
+from pyrorec.models.affinities.base import Affinity
+
+
+@dataclass(frozen=True)
+class Dot(Affinity):
+    """a = theta_u . beta_i + b0 over ids alone."""
+
+    name: ClassVar[str] = "dot"
+    linear: ClassVar[bool] = False
+    reads_features: ClassVar[bool] = False
+
+    factors: int = 4
 
 
 def dot_mean(a: Tensor, b: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Prior:
         """The law, if it is the population's. Raises WrongScope for an item prior (maths 1.4, theorem 2)."""
         if self.scope is not Scope.POPULATION:
             raise WrongScope(
-                "adjusting for popularity integrates over the population's law, and this prior is the items' own, which "
-                "would bring popularity back: give a population prior, or set popularity with SetPopularity"
+                "adjusting for popularity integrates over the population's law, and this prior is the items' own, "
+                "which would bring popularity back: give a population prior, or set popularity with SetPopularity"
             )
         return self.law

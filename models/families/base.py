@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrorec.models.component import Component
+from pyrorec.models.integrals.normal import normal_average
 from pyrorec.models.mass import Mass
 from pyrorec.models.registry import Registry
 
@@ -21,6 +22,15 @@ class Outcome(Enum):
     CLICK = "click probability"
     COUNT = "expected count"
     RATING = "expected rating"
+
+
+SMALLEST_MEAN = 1e-8
+"""Expected values are kept this far from where a link is infinite."""
+
+
+def inside(mean: float) -> float:
+    """A probability kept off 0 and 1."""
+    return min(max(mean, SMALLEST_MEAN), 1 - SMALLEST_MEAN)
 
 
 class Family(Component):
@@ -55,8 +65,16 @@ class Family(Component):
         """Expected value of one trial, increasing in eta."""
 
     @abstractmethod
+    def link(self, mean: float) -> float:
+        """The eta at which one trial has this expected value, which is first moved inside the family's range."""
+
+    @abstractmethod
     def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
         """A draw of the value of each cell."""
+
+    def expected_log_prob(self, value: Tensor, trials: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """E log p(value), eta ~ N(mean, variance), elementwise; here by the trapezoid rule of `normal_average`."""
+        return normal_average(lambda eta: self.log_prob(value, trials, eta), mean, variance.clamp_min(0).sqrt())
 
     def starting(self, spread: float) -> Self:
         """The family with its learned fields where a fit should start, given the sd of the observed values."""

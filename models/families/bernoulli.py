@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrorec.models.families.base import Family, Outcome
+from pyrorec.models.families.base import Family, Outcome, inside
+from pyrorec.models.integrals.normal import softplus_normal
 from pyrorec.models.mass import Mass, SoftplusMass
+
+TINY = 1e-12
+"""Smallest variance of a linear predictor: the square root keeps a finite gradient."""
 
 
 def log_choose(trials: Tensor, value: Tensor) -> Tensor:
@@ -32,6 +37,11 @@ class Bernoulli(Family):
         """c eta - trials softplus(eta) + log binomial(trials, c)."""
         return value * eta - trials * F.softplus(eta) + log_choose(trials, value)
 
+    def expected_log_prob(self, value: Tensor, trials: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """c m - trials E softplus(eta) + log binomial(trials, c) (maths 5)."""
+        expected = softplus_normal(mean, variance.clamp_min(TINY).sqrt())
+        return value * mean - trials * expected + log_choose(trials, value)
+
     def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Minus the summed softplus(eta)."""
         return -mass
@@ -39,6 +49,11 @@ class Bernoulli(Family):
     def mean(self, eta: Tensor) -> Tensor:
         """The click probability sigma(eta)."""
         return torch.sigmoid(eta)
+
+    def link(self, mean: float) -> float:
+        """The logit."""
+        p = inside(mean)
+        return math.log(p) - math.log1p(-p)
 
     def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
         return torch.binomial(trials.expand_as(eta).contiguous(), torch.sigmoid(eta))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrorec.models.families.base import Family, Outcome
-from pyrorec.models.families.bernoulli import log_choose
+from pyrorec.models.families.base import Family, Outcome, inside
+from pyrorec.models.families.bernoulli import TINY, log_choose
+from pyrorec.models.integrals.normal import normal_average
 from pyrorec.models.mass import ExpMass, Mass, safe_exp
 from pyrorec.models.special import log1mexp
 
@@ -36,6 +38,12 @@ class Cloglog(Family):
         rate = safe_exp(eta)
         return value * log_click(eta, rate) - (trials - value) * rate + log_choose(trials, value)
 
+    def expected_log_prob(self, value: Tensor, trials: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """c E log(1 - exp(-r)) by the trapezoid rule, -(trials - c) e^(m + v/2) exactly (maths 5)."""
+        sd = variance.clamp_min(TINY).sqrt()
+        click = normal_average(lambda eta: log_click(eta, safe_exp(eta)), mean, sd)
+        return value * click - (trials - value) * safe_exp(mean + 0.5 * variance) + log_choose(trials, value)
+
     def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Minus the summed rates: exact, no logarithm needed."""
         return -mass
@@ -43,6 +51,10 @@ class Cloglog(Family):
     def mean(self, eta: Tensor) -> Tensor:
         """1 - exp(-e^eta)."""
         return -torch.expm1(-safe_exp(eta))
+
+    def link(self, mean: float) -> float:
+        """log(-log(1 - p))."""
+        return math.log(-math.log1p(-inside(mean)))
 
     def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
         return torch.binomial(trials.expand_as(eta).contiguous(), self.mean(eta))

@@ -37,6 +37,10 @@ class Gaussian(Family):
         """-trials [(r - eta)^2 / (2 sd^2) + log sd + (1/2) log 2 pi], r = value / trials."""
         return -trials * (0.5 * ((value / trials.clamp_min(1.0) - eta) / self.sd) ** 2 + self._log_norm())
 
+    def expected_log_prob(self, value: Tensor, trials: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """`log_prob` at the mean, less trials v / (2 sd^2)."""
+        return self.log_prob(value, trials, mean) - 0.5 * trials * variance / self.sd**2
+
     def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Zeros as data: minus the sum of squares over 2 sd^2, minus the normaliser of each cell."""
         return -0.5 * mass / self.sd**2 - cells * self._log_norm()
@@ -48,6 +52,10 @@ class Gaussian(Family):
     def mean(self, eta: Tensor) -> Tensor:
         """eta itself."""
         return eta
+
+    def link(self, mean: float) -> float:
+        """The mean itself."""
+        return mean
 
     def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
         return trials * eta + trials.sqrt() * self.sd * torch.randn_like(eta)

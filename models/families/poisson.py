@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrorec.models.families.base import Family, Outcome
+from pyrorec.models.families.base import SMALLEST_MEAN, Family, Outcome
 from pyrorec.models.mass import ExpMass, Mass, safe_exp
 
 
@@ -27,6 +28,10 @@ class Poisson(Family):
         """y (eta + log trials) - trials e^eta - log y!."""
         return value * eta - trials * safe_exp(eta) + self.log_base(value, trials)
 
+    def expected_log_prob(self, value: Tensor, trials: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """y (m + log trials) - trials e^(m + v/2) - log y! (maths 5)."""
+        return value * mean - trials * safe_exp(mean + 0.5 * variance) + self.log_base(value, trials)
+
     def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Minus the summed rates."""
         return -mass
@@ -34,6 +39,10 @@ class Poisson(Family):
     def mean(self, eta: Tensor) -> Tensor:
         """The rate e^eta."""
         return safe_exp(eta)
+
+    def link(self, mean: float) -> float:
+        """The logarithm."""
+        return math.log(max(mean, SMALLEST_MEAN))
 
     def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
         return torch.poisson(trials * safe_exp(eta))

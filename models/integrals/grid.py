@@ -72,7 +72,7 @@ def pinched(low: Tensor, high: Tensor, step: Tensor, pole: Pole | None = None) -
         pull = torch.where(near, 1 - 0.95 * share, torch.zeros_like(share))
         width = pole.reach * (1.5 - share.log())
         ends = (_unpinch(end - pole.at, pull, width) for end in (low, high))
-        grid = uniform(*ends, torch.where(near, 0.9, 1.0) * step)
+        grid = uniform(next(ends), next(ends), torch.where(near, 0.9, 1.0) * step)
         tanh = torch.tanh(grid.node / width)
         node = pole.at + grid.node - pull * width * tanh
         return Grid(node, grid.log_step + torch.log1p(-pull * (1 - tanh**2)))

@@ -12,21 +12,23 @@ import torch
 from torch import Tensor
 
 from pyrorec.models.integrals import normal, probability
-from pyrorec.models.integrals.grid import DROP, logistic_pole, normal_reach, normal_step, trapezoid_step, uniform
-from pyrorec.models.integrals.normal_nodes import WIDTH, nodes, rising_centre, weighted
+from pyrorec.models.integrals.grid import DROP, logistic_pole, normal_reach
+from pyrorec.models.integrals.normal_nodes import LOGISTIC, WIDTH, about, nodes, rising_centre, weighted
 from pyrorec.models.integrals.probability import LogProbability
+from pyrorec.models.integrals.relaxed import Window, relaxed
 from pyrorec.models.integrals.saturation import (
     log_saturation as log_saturation_at,
-)
-from pyrorec.models.integrals.saturation import (
     minus_log_one_minus_match,
     minus_log_one_minus_match_ratio,
+    softplus,
     tilted_log_saturation,
 )
 from pyrorec.models.special import in_double
 
 STRIP = 0.5 * math.pi
 """exp(-e^x) stays bounded for |Im x| below this."""
+ENDS = (-8.0, 14.0)
+"""Beyond these x what is made of exp(-e^x) is linear or exponential in x, or exp(-e^x) is nothing."""
 
 
 @probability.in_double
@@ -52,8 +54,9 @@ def saturation(mean: Tensor, sd: Tensor, lam: Tensor) -> LogProbability:
     """E [1 - e^(-lam z)]: G where lam e^mean < 1, else 1 - G, by nodes about the peak of its integrand."""
     mean, sd = torch.broadcast_tensors(mean + lam.log(), sd)
     above = mean > 0
-    window = [torch.where(above, a, b) for a, b in zip(_falling(mean, sd), _rising(mean, sd), strict=True)]
-    rule = weighted(mean, sd, uniform(*window))
+    windows = zip(falling(mean, sd), about(rising_centre(mean, sd), sd, STRIP), strict=True)
+    window = Window(*(torch.where(above, a, b) for a, b in windows))
+    rule = weighted(mean, sd, relaxed(window, mean, sd, ENDS))
     return LogProbability.from_smaller(
         rule.log_mean(torch.where(above, -torch.exp(rule.x), log_saturation_at(rule.x))), above
     )
@@ -63,7 +66,7 @@ def saturation(mean: Tensor, sd: Tensor, lam: Tensor) -> LogProbability:
 def log_saturation(mean: Tensor, sd: Tensor, lam: Tensor) -> Tensor:
     """E log(1 - e^(-lam z)), also where it is no more than E exp(-lam z)."""
     mean, sd = torch.broadcast_tensors(mean + lam.log(), sd)
-    rule = weighted(mean, sd, uniform(*_falling(mean, sd)))
+    rule = weighted(mean, sd, relaxed(falling(mean, sd), mean, sd, ENDS))
     return -rule.log_mean(torch.log(tilted_log_saturation(rule.x)) - torch.exp(rule.x)).exp()
 
 
@@ -73,7 +76,7 @@ def log_one_minus_match_saturation(eta: Tensor, mean: Tensor, sd: Tensor, lam: T
     eta, mean, sd = torch.broadcast_tensors(eta, mean + lam.log(), sd)
     pole = logistic_pole(eta)
     centre = rising_centre(mean - eta.clamp_min(1.0).log(), sd)
-    rule = nodes(mean, sd, centre, STRIP, pole)
+    rule = nodes(mean, sd, centre, STRIP, ENDS, pole)
     return -rule.mean(minus_log_one_minus_match(eta, torch.exp(rule.x)))
 
 
@@ -81,24 +84,17 @@ def log_one_minus_match_saturation(eta: Tensor, mean: Tensor, sd: Tensor, lam: T
 def log_one_minus_match_ratio(eta: Tensor, mean: Tensor, sd: Tensor, half: Tensor) -> Tensor:
     """E log(1 - h z / (z + half)): the difference of two SP under one integral sign."""
     eta, mean, sd = torch.broadcast_tensors(eta, mean - half.log(), sd)
-    rule = nodes(mean, sd, rising_centre(mean, sd), math.pi)
+    rule = nodes(mean, sd, rising_centre(mean, sd), math.pi, (LOGISTIC[0], LOGISTIC[1] + softplus(eta)))
     return -rule.mean(minus_log_one_minus_match_ratio(eta, rule.x))
 
 
 @torch.no_grad()
-def _rising(mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Window and step in e for an integrand like min(1, e^x)."""
-    centre = rising_centre(mean, sd)
-    return centre - WIDTH, centre + WIDTH, normal_step(normal_reach(STRIP / sd))
-
-
-@torch.no_grad()
-def _falling(mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Window and step in e for an integrand like exp(-e^x), x = mean + sd e, at any mean.
+def falling(mean: Tensor, sd: Tensor) -> Window:
+    """The window for an integrand like exp(-e^x), x = mean + sd e, at any mean.
 
     Its product with the density peaks at e = -w / sd, w e^w = sd^2 e^mean, with curvature 1 + w; the left end is
-    where it has fallen by e^-DROP, found by Newton from outside. At e + i y it peaks as at e^mean cos(sd y), at
-    `ahead`, which is how much larger it is there.
+    where it has fallen by e^-DROP, found by Newton from outside, the right end by exp(-e^x) alone. At e + i y it
+    peaks where it would for e^mean cos(sd y), `ahead`, which is how much larger it is there.
     """
     w = _lambert(2 * sd.log() + mean)
     drop, per = DROP + 4, w / sd**2
@@ -106,11 +102,12 @@ def _falling(mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for _ in range(5):
         excess = 0.5 * left**2 + per * (torch.expm1(-sd * left) + sd * left) - drop
         left = left - excess / (left - per * sd * torch.expm1(-sd * left))
-    right = WIDTH / torch.sqrt(1 + w)
+    peak = mean - w
+    right = torch.minimum(WIDTH / torch.sqrt(1 + w), (torch.log(peak.exp() + drop) - peak) / sd)
     reach = normal_reach(0.8 * STRIP / sd, 1 + w)
     ahead = _lambert(2 * sd.log() + mean + torch.log(torch.cos(sd * reach)))
-    growth = 0.5 * (w - ahead) * (w + ahead + 2) / sd**2
-    return -w / sd - left, -w / sd + right, trapezoid_step(reach, growth + 0.5 * reach**2)
+    growth = 0.5 * (w - ahead) * (w + ahead + 2) / sd**2 + 0.5 * reach**2
+    return Window(-w / sd - left, -w / sd + right, reach, growth)
 
 
 def _lambert(q: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrorec.models.integrals import probability
 from pyrorec.models.integrals.grid import DROP, uniform
-from pyrorec.models.integrals.normal_nodes import WIDTH, nodes, rising_centre, weighted
+from pyrorec.models.integrals.normal_nodes import LOGISTIC, WIDTH, nodes, rising_centre, weighted
 from pyrorec.models.integrals.probability import LogProbability
 from pyrorec.models.special import in_double
 
@@ -80,7 +80,7 @@ def logistic_normal_probability(mean: Tensor, sd: Tensor) -> LogProbability:
     """
     above = mean > 0
     below = torch.where(above, -mean, mean)
-    rule = nodes(below, sd, rising_centre(below, sd), math.pi)
+    rule = nodes(below, sd, rising_centre(below, sd), math.pi, LOGISTIC)
     return LogProbability.from_smaller(rule.log_mean(F.logsigmoid(rule.x)), above)
 
 
@@ -92,7 +92,7 @@ def log_logistic_normal(mean: Tensor, sd: Tensor) -> Tensor:
 @in_double
 def logistic_normal_square(mean: Tensor, sd: Tensor) -> Tensor:
     """E sigma(X)^2, for the variance of a score (maths 7.4)."""
-    rule = nodes(mean, sd, rising_centre(mean, sd, power=2.0), math.pi)
+    rule = nodes(mean, sd, rising_centre(mean, sd, power=2.0), math.pi, LOGISTIC)
     return rule.mean(torch.sigmoid(rule.x) ** 2)
 
 
@@ -101,7 +101,7 @@ def softplus_normal(mean: Tensor, sd: Tensor) -> Tensor:
     """SP(mean, sd) = E softplus(X) (maths 4.4): by SP(-|mean|, sd), as SP(mean, sd) - SP(-mean, sd) = mean."""
     above = mean > 0
     below = torch.where(above, -mean, mean)
-    rule = nodes(below, sd, rising_centre(below, sd), math.pi)
+    rule = nodes(below, sd, rising_centre(below, sd), math.pi, LOGISTIC)
     value = rule.mean(-F.logsigmoid(-rule.x))
     return value + torch.where(above, mean, torch.zeros_like(mean))
 

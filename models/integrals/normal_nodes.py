@@ -8,10 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyrorec.models.integrals.grid import DROP, Grid, Pole, normal_reach, normal_step, pinched
+from pyrorec.models.integrals.grid import DROP, Grid, Pole, normal_reach
+from pyrorec.models.integrals.relaxed import Ends, Window, relaxed
 from pyrorec.models.special import HALF_LOG_TWO_PI
 
 WIDTH = math.sqrt(2 * DROP)
+LOGISTIC = (-7.0, 7.0)
+"""Beyond these x a logistic and what is made of it are flat, exponential or linear."""
 
 
 class NormalNodes(NamedTuple):
@@ -33,19 +36,27 @@ class NormalNodes(NamedTuple):
 
 
 def nodes(
-    mean: Tensor, sd: Tensor, centre: Tensor, strip: float, pole: tuple[Tensor, Tensor] | None = None
+    mean: Tensor, sd: Tensor, centre: Tensor, strip: float, ends: Ends, pole: tuple[Tensor, Tensor] | None = None
 ) -> NormalNodes:
     """Nodes for an integrand analytic for |Im x| < strip whose product with the density peaks near e = centre.
 
-    The product must fall off from there at least as fast as the density from zero. A pole is a point of x and its
-    distance from the real axis there, of use where that is below the strip.
+    The product must fall off from there at least as fast as the density from zero. Beyond `ends`, a smaller and a
+    larger value of x, the integrand has no features. A pole is a point of x and its distance from the real axis
+    there, of use where that is below the strip.
     """
     mean, sd = torch.broadcast_tensors(mean, sd)
     with torch.no_grad():
-        reach = normal_reach(strip / sd)
-        near = None if pole is None else Pole((pole[0] - mean) / sd, pole[1] / sd, reach)
-        grid = pinched(centre - WIDTH, centre + WIDTH, normal_step(reach), near)
+        window = about(centre, sd, strip)
+        near = None if pole is None else Pole((pole[0] - mean) / sd, pole[1] / sd, window.reach)
+        grid = relaxed(window, mean, sd, ends, near)
     return weighted(mean, sd, grid)
+
+
+def about(centre: Tensor, sd: Tensor, strip: float) -> Window:
+    """The window of the normal density moved to a centre."""
+    with torch.no_grad():
+        reach = normal_reach(strip / sd)
+        return Window(centre - WIDTH, centre + WIDTH, reach, 0.5 * reach**2)
 
 
 def weighted(mean: Tensor, sd: Tensor, grid: Grid) -> NormalNodes:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pyrorec.models.distributions.base import PopularityDistribution, Scale
 from pyrorec.models.distributions.normal import Normal
-from pyrorec.models.predictors.base import Predictor
+from pyrorec.models.predictors.base import Offset
 
 
 @dataclass(frozen=True)
-class Additive(Predictor):
+class Additive(Offset):
     """eta = b0 + a + gamma zeta with gamma > 0 learned on the log scale (maths 7.1).
 
     gamma is `popularity_effect`; (gamma, zeta) and (-gamma, -zeta) would be the same model, hence the sign.

@@ -10,24 +10,70 @@ from torch import Tensor
 
 from pyrorec.models.component import Component
 from pyrorec.models.distributions.base import PopularityDistribution, Scale
+from pyrorec.models.families.base import Family
 from pyrorec.models.registry import Registry
 
 
-class Predictor(Component):
-    """How popularity enters the linear predictor of an observation.
+class UnfitPair(ValueError):
+    """A family, predictor and popularity distribution that do not go together; the message says why."""
 
-    `scale` is the scale of popularity it takes, None where it takes none. `integrates` says that the effect
-    of the side being trained is integrated out of its row, so that it is never a sample site there.
+
+class Predictor(Component):
+    """How affinity and popularity together make an observation of a family.
+
+    `scale` is the scale of popularity it takes, None where it takes none. A predictor either adds an offset to the
+    family's linear predictor (`Offset`) or returns a click probability of its own (`Product`).
     """
 
     registry: ClassVar[Registry[Predictor]] = Registry("predictor")
     scale: ClassVar[Scale | None]
-    integrates: ClassVar[bool] = False
-    needs_log_rate: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.registry.add(cls)
+
+    @abstractmethod
+    def check_family(self, family: Family) -> None:
+        """Raises UnfitPair for a family that this predictor cannot feed."""
+
+    @abstractmethod
+    def log_prob(self, family: Family, value: Tensor, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Log-probability of cells given affinity (intercept included) and popularity, elementwise."""
+
+    @abstractmethod
+    def mean(self, family: Family, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """Expected value of one trial, increasing in both; elementwise."""
+
+    @abstractmethod
+    def sample(self, family: Family, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
+        """A draw of the value of each cell."""
+
+    @abstractmethod
+    def starting_level(self, family: Family, mean: float) -> float:
+        """The intercept at which a cell's expected value is `mean`, affinity at zero and popularity at its middle."""
+
+    @classmethod
+    @abstractmethod
+    def default_popularity(cls) -> PopularityDistribution | None:
+        """The popularity distribution used where none is chosen."""
+
+
+class Offset(Predictor):
+    """A predictor that adds a function of popularity to the family's linear predictor.
+
+    `integrates` says that in the bilateral model the effect of the side being trained is integrated out of its row,
+    so that it is never a sample site there.
+    """
+
+    integrates: ClassVar[bool] = False
+    needs_log_rate: ClassVar[bool] = False
+
+    def check_family(self, family: Family) -> None:
+        if self.needs_log_rate and not family.log_rate:
+            raise UnfitPair(
+                f"predictor {self.name} multiplies a rate, and family {family.name} has none: "
+                "use family poisson or cloglog, or predictor additive"
+            )
 
     @abstractmethod
     def offset(self, popularity: Tensor) -> Tensor:
@@ -41,7 +87,14 @@ class Predictor(Component):
         """Mean and variance of a normal offset that gives the expected response right; here `offset_moments`."""
         return self.offset_moments(law)
 
-    @classmethod
-    @abstractmethod
-    def default_popularity(cls) -> PopularityDistribution | None:
-        """The popularity distribution used where none is chosen."""
+    def log_prob(self, family: Family, value: Tensor, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
+        return family.log_prob(value, trials, affinity + self.offset(popularity))
+
+    def starting_level(self, family: Family, mean: float) -> float:
+        return family.link(mean)
+
+    def mean(self, family: Family, affinity: Tensor, popularity: Tensor) -> Tensor:
+        return family.mean(affinity + self.offset(popularity))
+
+    def sample(self, family: Family, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
+        return family.sample(affinity + self.offset(popularity), trials)

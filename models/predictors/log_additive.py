@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pyrorec.models.distributions.base import PopularityDistribution, Scale
 from pyrorec.models.distributions.gamma import Gamma
-from pyrorec.models.predictors.base import Predictor
+from pyrorec.models.moments import mean_log, variance_log
+from pyrorec.models.predictors.base import Offset
 
 
 @dataclass(frozen=True)
-class LogAdditive(Predictor):
+class LogAdditive(Offset):
     """eta = b0 + a + log z, that is rate = z exp(b0 + a), with z > 0 (maths 2.5).
 
     With Gamma popularity the row's own z is integrated out exactly.
@@ -32,9 +33,7 @@ class LogAdditive(Predictor):
 
     def offset_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
         """E log z and Var log z: psi(a) - log b and psi1(a) for a Gamma (maths 4.1), log v and 0 for a point."""
-        if isinstance(law, dist.Gamma):
-            return torch.digamma(law.concentration) - law.rate.log(), torch.polygamma(1, law.concentration)
-        return law.mean.log(), torch.zeros_like(law.mean)
+        return mean_log(law), variance_log(law)
 
     def matched_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
         """Mean and variance of log z under the lognormal with the law's mean and variance of z.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pyrorec.models.distributions.base import PopularityDistribution, Scale
-from pyrorec.models.predictors.base import Predictor
+from pyrorec.models.predictors.base import Offset
 
 
 @dataclass(frozen=True)
-class Plain(Predictor):
+class Plain(Offset):
     """eta = b0 + a: no popularity, so user factors are not centred and no intervention applies (maths 6.1)."""
 
     name: ClassVar[str] = "plain"

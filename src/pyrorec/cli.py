@@ -65,10 +65,29 @@ def fit(
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    model: Annotated[str, typer.Option(help="Kind of model: bilateral.")] = "bilateral",
-    family: Annotated[str | None, typer.Option(help="poisson, bernoulli, cloglog or gaussian.")] = None,
-    predictor: Annotated[str | None, typer.Option(help="plain, log-additive or additive.")] = None,
-    prior: Annotated[str | None, typer.Option(help="Popularity distribution: gamma or normal.")] = None,
+    model: Annotated[str | None, typer.Option(help="Kind of model: bilateral (default) or popularity.")] = None,
+    family: Annotated[str | None, typer.Option(help="poisson, bernoulli, cloglog, probit or gaussian.")] = None,
+    predictor: Annotated[
+        str | None,
+        typer.Option(
+            help="plain, additive, log-additive; popularity also odds, product-saturation, product-ratio, product-tanh."
+        ),
+    ] = None,
+    prior: Annotated[str | None, typer.Option(help="Popularity: gamma, exponential, lognormal or normal.")] = None,
+    posterior: Annotated[str | None, typer.Option(help="q(z): gamma, lognormal, weibull or normal.")] = None,
+    affinity: Annotated[str | None, typer.Option(help="factorisation-machine, linear or dot.")] = None,
+    sharing: Annotated[str | None, typer.Option(help="One popularity per item, period or interaction.")] = None,
+    prior_source: Annotated[
+        str | None, typer.Option(help="Items' prior: learned, exposure (counts) or earlier (periods).")
+    ] = None,
+    amortised: Annotated[bool | None, typer.Option("--amortised/--free-form", help="Encoder or free q(z).")] = None,
+    affinity_first: Annotated[
+        bool | None, typer.Option("--affinity-first/--jointly", help="Affinity before popularity, or together.")
+    ] = None,
+    inverse_propensity: Annotated[
+        bool | None, typer.Option("--inverse-propensity/--unweighted", help="Weight by the log's propensities.")
+    ] = None,
+    negatives: Annotated[float | None, typer.Option(help="Absent pairs drawn per record and epoch.")] = None,
     missing: Annotated[str | None, typer.Option(help="An absent cell: zero, unobserved or a weight.")] = None,
     binarise: Annotated[bool | None, typer.Option("--binarise/--no-binarise", help="Values above 0 become 1.")] = None,
     user_features: Annotated[Path | None, typer.Option(help="Table with one row per user.")] = None,
@@ -79,7 +98,10 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="Adam's rate.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Share of a row's cells hidden from its encoder.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Part of train watched for stopping.")] = None,
-    objective: Annotated[str | None, typer.Option(help="analytic, monte-carlo or map.")] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="analytic, monte-carlo or map; popularity: expected, analytic, monte-carlo, score-function."),
+    ] = None,
     holdout: Annotated[float, typer.Option(help="Part kept to evaluate: random exposures, else the latest.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
@@ -106,7 +128,10 @@ def fit(
             kind=model, config=config, holdout=holdout, seed=seed, threads=threads, device=device,
             replace=replace, resume=resume, progress=not quiet,
             model={"family": family, "predictor": predictor, "prior": prior, "missing": missing,
-                   "binarise": binarise, "factors": factors},
+                   "binarise": binarise, "factors": factors, "posterior": posterior, "affinity": affinity,
+                   "sharing": sharing, "prior_source": prior_source, "amortised": amortised,
+                   "affinity_first": affinity_first, "inverse_propensity": inverse_propensity,
+                   "negatives": negatives},
             training={"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "dropout": dropout,
                       "validation_fraction": validation_fraction, "objective": objective},
         )
@@ -223,6 +248,32 @@ def diagnose(
         typer.echo(f"[{line.verdict}] {line.check}: {line.finding}")
     if output is not None:
         write_table(table, output)
+
+
+@app.command()
+def recalibrate(
+    run: RunFolder,
+    random_log: Annotated[Path, typer.Argument(metavar="RANDOM_LOG", help="Log of randomly exposed pairs.")],
+    *,
+    intervention: InterventionName = "observe",
+    weight: Weight = None,
+    popularity: PopularityValue = None,
+    user_column: UserColumn = "user_id",
+    item_column: ItemColumn = "item_id",
+    value_column: ValueColumn = "value",
+    timestamp_column: TimestampColumn = "timestamp",
+    exposure_column: ExposureColumn = "exposure",
+    propensity_column: PropensityColumn = "propensity",
+) -> None:
+    """Correct a run's base rate by a small random sample, as a new version of the run."""
+    from pyrorec.inference.recalibrate import recalibrate as corrected
+    from pyrorec.inference.store import save
+
+    loaded = load_run(run)
+    names = columns(user_column, item_column, value_column, timestamp_column, exposure_column, propensity_column)
+    asked = build_intervention(intervention, weight, popularity, loaded)
+    version = save(corrected(loaded, read_test(random_log, names), asked), run)
+    typer.echo(f"run in {run} ({version.name})")
 
 
 @app.command()

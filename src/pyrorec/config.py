@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pyrorec.data import InputError, Interactions, Missing
-from pyrorec.inference.choice import Choice, choose
+from pyrorec.inference.choice import Choice, choose, choose_popularity
 from pyrorec.inference.plain_values import check_fields, fits
-from pyrorec.inference.settings import Training
+from pyrorec.inference.settings import Training, default_training
 from pyrorec.inference.settings_file import (
     PARTS,
+    ModelSpec,
+    kind_named,
     missing_from_plain,
     model_from_plain,
     model_to_plain,
     part_from_plain,
+    parts_of,
     read_toml,
     training_from_plain,
     training_to_plain,
 )
+from pyrorec.models.affinities import Affinity, FactorisationMachine
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
+from pyrorec.models.popularity import PopularityModel
 
 SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason", "level_shift", "log"}
-MODELS = ("bilateral",)
+FLAG_OF = {"popularity": "prior", "activity": "prior", "source": "prior_source"}
+"""Flags whose name differs from that of the part they choose."""
+SETTINGS = ("factors", "binarise", "amortised", "affinity_first", "inverse_propensity", "negatives")
+CHOOSERS: dict[type, Callable[..., Choice]] = {BilateralModel: choose, PopularityModel: choose_popularity}
 LARGEST_SEED = 2**32 - 1
 
 
@@ -59,45 +68,74 @@ def takes_negative(config: dict[str, Any], flags: dict[str, Any]) -> bool:
     return "gaussian" in (family, family.get("name") if isinstance(family, dict) else None)
 
 
-def check_model(name: str) -> None:
-    """Refuses a kind of model that does not exist."""
-    if name not in MODELS:
-        raise InputError(f"There is no model '{name}'; there are: {', '.join(MODELS)}.")
+def resolve_kind(config: dict[str, Any], flag: str | None) -> type[ModelSpec]:
+    """The kind of model: flag over configuration over bilateral. Raises InputError for one that does not exist."""
+    return kind_named(config.get("model", {}).get("kind", "bilateral") if flag is None else flag)
 
 
-def resolve_model(config: dict[str, Any], flags: dict[str, Any], log: Interactions) -> Choice:
+def resolve_model(kind: type[ModelSpec], config: dict[str, Any], flags: dict[str, Any], log: Interactions) -> Choice:
     """The model: flags over the configuration over what the log's values suggest.
 
     What the configuration holds beside a flag that it does not go together with gives way, as the popularity of
     another run does to --predictor plain.
 
-    `flags` holds family, predictor, prior (names), factors, binarise and missing, None where not given.
+    `flags` holds the names of parts (`prior` for popularity), factors, missing and the model's own settings, None where
+    not given.
     """
-    given = dict(config.get("model", {}))
-    check_fields(BilateralModel, given, "model")
-    named = {"family": flags["family"], "predictor": flags["predictor"], "popularity": flags["prior"]}
-    named["activity"] = flags["prior"]
-    flagged = {part: part_from_plain(part, name) for part, name in named.items() if name is not None}
-    configured = {part: part_from_plain(part, given.pop(part)) for part in PARTS if part in given}
-    given |= {name: flags[name] for name in ("factors", "binarise") if flags[name] is not None}
-    binarise = given.pop("binarise", None)
-    base, missing = model_from_plain(model_to_plain(BilateralModel()) | given), resolve_missing(config, flags)
+    given = {name: value for name, value in config.get("model", {}).items() if name != "kind"}
+    check_fields(kind, given, "model")
+    own, choosing = parts_of(kind), CHOOSERS[kind]
+    flagged = {part: part_from_plain(part, name) for part, name in named_parts(own, flags).items()}
+    configured = {part: part_from_plain(part, given.pop(part)) for part in own if part in given}
+    given |= own_settings(kind, flags)
+    binarise, factors = given.pop("binarise", None), flags["factors"]
+    if factors is not None and "affinity" in own:
+        flagged["affinity"] = with_factors(flagged.get("affinity", configured.get("affinity")), factors)
+    base, missing = model_from_plain(model_to_plain(kind()) | given), resolve_missing(config, flags)
 
     def chosen(parts: dict[str, Any]) -> Choice:
-        return choose(log, base, **parts, binarise=binarise, missing=missing)
+        choice: Choice = choosing(log, base, **parts, binarise=binarise, missing=missing)
+        return choice
 
     try:
-        return chosen(overridden(flagged, configured, chosen) if flagged else configured)
+        return chosen(overridden(own, flagged, configured, chosen) if flagged else configured)
     except UnfitPair as error:
         raise InputError(f"{error}.") from error
 
 
+def named_parts(own: list[str], flags: dict[str, Any]) -> dict[str, str]:
+    """The parts named by flags. Raises InputError for a flag that belongs to another kind of model."""
+    named = {part: flags.get(FLAG_OF.get(part, part)) for part in PARTS}
+    for part, name in named.items():
+        if name is not None and part not in own and part != "activity":
+            raise InputError(f"--{FLAG_OF.get(part, part).replace('_', '-')} does not belong to this kind of --model.")
+    return {part: name for part, name in named.items() if name is not None and part in own}
+
+
+def own_settings(kind: type[ModelSpec], flags: dict[str, Any]) -> dict[str, Any]:
+    """Plain settings given by flags. Raises InputError for a flag that belongs to another kind of model."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    given = {name: flags[name] for name in SETTINGS if flags.get(name) is not None}
+    for name in given:
+        if name not in fields and name != "factors":
+            raise InputError(f"--{name.replace('_', '-')} does not belong to this kind of --model.")
+    return {name: value for name, value in given.items() if name in fields}
+
+
+def with_factors(affinity: Affinity | None, factors: int) -> Affinity:
+    """An affinity with so many factors. Raises InputError for one that has none."""
+    affinity = affinity or FactorisationMachine()
+    if "factors" not in {field.name for field in dataclasses.fields(affinity)}:
+        raise InputError(f"Affinity {affinity.name} has no factors: leave --factors out.")
+    return dataclasses.replace(affinity, factors=factors)  # type: ignore[call-arg]
+
+
 def overridden(
-    flagged: dict[str, Any], configured: dict[str, Any], chosen: Callable[[dict[str, Any]], Choice]
+    own: list[str], flagged: dict[str, Any], configured: dict[str, Any], chosen: Callable[[dict[str, Any]], Choice]
 ) -> dict[str, Any]:
     """The parts given by flags, with those of the configuration that go together with them."""
     parts = dict(flagged)
-    for part in [part for part in PARTS if part in configured and part not in flagged]:
+    for part in [part for part in own if part in configured and part not in flagged]:
         with suppress(UnfitPair):
             chosen(parts | {part: configured[part]})
             parts[part] = configured[part]
@@ -110,7 +148,7 @@ def resolve_missing(config: dict[str, Any], flags: dict[str, Any]) -> Missing | 
     return None if plain is None else missing_from_plain(plain)
 
 
-def resolve_training(config: dict[str, Any], flags: dict[str, Any]) -> Training:
-    """Training settings: flags over the configuration over the defaults."""
+def resolve_training(kind: type[ModelSpec], config: dict[str, Any], flags: dict[str, Any]) -> Training:
+    """Training settings: flags over the configuration over the defaults of the kind of model."""
     given = {name: value for name, value in flags.items() if value is not None}
-    return training_from_plain(training_to_plain(Training()) | config.get("training", {}) | given)
+    return training_from_plain(training_to_plain(default_training(kind())) | config.get("training", {}) | given)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import integrate
 
-from pyrorec.models.bilateral import BilateralModel, UnfitPair, starting_level
+from pyrorec.models.bilateral import BilateralModel, UnfitPair
 from pyrorec.models.component import Component, Learned
 from pyrorec.models.distributions import Gamma, Normal, PopularityDistribution, Scale
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
@@ -254,5 +254,5 @@ def test_defaults_of_the_model() -> None:
 @every_family
 def test_the_starting_level_reproduces_the_mean(cls: type[Family], mean: float) -> None:
     spec = BilateralModel(family=cls.example(), predictor=Plain())
-    level = torch.tensor(starting_level(spec, mean), dtype=torch.float64)
+    level = torch.tensor(spec.predictor.starting_level(spec.family, mean), dtype=torch.float64)
     assert float(spec.family.mean(level)) == pytest.approx(mean, rel=1e-12)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from pyrorec.commands.tables import print_evaluation, write_table
-from pyrorec.config import check_model, read_config, resolve_model, resolve_seed, resolve_training, takes_negative
+from pyrorec.config import read_config, resolve_kind, resolve_model, resolve_seed, resolve_training, takes_negative
 from pyrorec.data import (
     Columns,
     InputError,
@@ -50,7 +50,7 @@ class Request:
     columns: Columns
     user_features: Path | None
     item_features: Path | None
-    kind: str
+    kind: str | None
     config: Path | None
     holdout: float
     seed: int | None
@@ -65,15 +65,15 @@ class Request:
 
 def run_fit(request: Request) -> None:
     """Everything that can be refused is refused before anything is written."""
-    check_model(request.kind)
     check_folder(request.out, replace_run=request.replace or request.resume)
     if request.resume:
         check_checkpoint(working_path(request.out) / "checkpoints")
     check_device(request.device)
     config = read_config(request.config)
-    seed, training = resolve_seed(config, request.seed), resolve_training(config, request.training)
+    kind = resolve_kind(config, request.kind)
+    seed, training = resolve_seed(config, request.seed), resolve_training(kind, config, request.training)
     train, test = read_parts(request, seed, takes_negative(config, request.model))
-    choice = resolve_model(config, request.model, train)
+    choice = resolve_model(kind, config, request.model, train)
     train = train.with_missing(choice.missing)
     check_values(train, choice.model)
     ids_frame(train)  # refuses ids that could not be saved

@@ -1,0 +1,83 @@
+"""Variational families of popularity, each from two unconstrained numbers: the log of a typical z, and a log spread."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyro.distributions as dist
+from torch import Tensor
+
+from pyrorec.models.component import Component
+from pyrorec.models.distributions import PopularityDistribution, Scale
+from pyrorec.models.registry import Registry
+
+
+class PosteriorFamily(Component):
+    """q(z) from its location (log of a typical z; zeta itself on the log scale) and the log of its relative spread.
+
+    Location and log spread mean nearly the same in every family: for a small spread e^s all have sd e^s in log z.
+    """
+
+    registry: ClassVar[Registry[PosteriorFamily]] = Registry("posterior family")
+    scale: ClassVar[Scale]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.registry.add(cls)
+
+    @abstractmethod
+    def law(self, location: Tensor, log_spread: Tensor) -> dist.TorchDistribution:
+        """The law, batch shape that of the two numbers."""
+
+
+@dataclass(frozen=True)
+class NormalPosterior(PosteriorFamily):
+    """zeta ~ N(location, e^s)."""
+
+    name: ClassVar[str] = "normal"
+    scale: ClassVar[Scale] = Scale.LOG
+
+    def law(self, location: Tensor, log_spread: Tensor) -> dist.Normal:
+        return dist.Normal(location, log_spread.exp())
+
+
+@dataclass(frozen=True)
+class LogNormalPosterior(PosteriorFamily):
+    """log z ~ N(location, e^s)."""
+
+    name: ClassVar[str] = "lognormal"
+    scale: ClassVar[Scale] = Scale.RATE
+
+    def law(self, location: Tensor, log_spread: Tensor) -> dist.LogNormal:
+        return dist.LogNormal(location, log_spread.exp())
+
+
+@dataclass(frozen=True)
+class GammaPosterior(PosteriorFamily):
+    """z ~ Gamma(e^-2s, mean e^location)."""
+
+    name: ClassVar[str] = "gamma"
+    scale: ClassVar[Scale] = Scale.RATE
+
+    def law(self, location: Tensor, log_spread: Tensor) -> dist.Gamma:
+        return dist.Gamma((-2 * log_spread).exp(), (-2 * log_spread - location).exp())
+
+
+@dataclass(frozen=True)
+class WeibullPosterior(PosteriorFamily):
+    """z ~ Weibull(shape e^-s, scale e^location): its draws have plain gradients at any shape (maths 4.3)."""
+
+    name: ClassVar[str] = "weibull"
+    scale: ClassVar[Scale] = Scale.RATE
+
+    def law(self, location: Tensor, log_spread: Tensor) -> dist.Weibull:
+        return dist.Weibull(location.exp(), (-log_spread).exp())
+
+
+def default_posterior(prior: PopularityDistribution) -> PosteriorFamily:
+    """Normal for a log-scale prior, LogNormal for a LogNormal one, else Gamma."""
+    if prior.scale is Scale.LOG:
+        return NormalPosterior()
+    return LogNormalPosterior() if prior.name == "lognormal" else GammaPosterior()

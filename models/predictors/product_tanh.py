@@ -1,0 +1,32 @@
+"""The product form with g = tanh(lambda z / 2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pyrorec.models.predictors.product import Product
+from pyrorec.models.special import log1mexp
+
+
+@dataclass(frozen=True)
+class ProductTanh(Product):
+    """P(click) = sigma(a) tanh(lambda z / 2) = sigma(a) (2 sigma(lambda z) - 1), `steepness` lambda > 0 learned.
+
+    It stands in for the decreasing sigma(-lambda z) of the source note (maths 1.3, B10).
+    """
+
+    name: ClassVar[str] = "product-tanh"
+    learned: ClassVar[tuple[str, ...]] = ("steepness",)
+
+    steepness: float | Tensor = 1.0
+
+    def log_link(self, popularity: Tensor) -> tuple[Tensor, Tensor]:
+        """log(1 - e^-x) - log(1 + e^-x) and log 2 - x - log(1 + e^-x), x = lambda z."""
+        x = self.steepness * popularity
+        log_sum = torch.log1p(torch.exp(-x))
+        return log1mexp(x) - log_sum, math.log(2.0) - x - log_sum

@@ -1,0 +1,42 @@
+"""Where the prior of an item's popularity comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pyrorec.models.component import Component
+from pyrorec.models.registry import Registry
+
+
+class PriorSource(Component):
+    """What is known of an item's popularity before its outcomes are seen (maths 3.7: never from the same data)."""
+
+    registry: ClassVar[Registry[PriorSource]] = Registry("prior source")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.registry.add(cls)
+
+
+@dataclass(frozen=True)
+class LearnedPopulation(PriorSource):
+    """Nothing of one item: all share the population's law, whose parameters are learned in the ELBO (maths 3.6)."""
+
+    name: ClassVar[str] = "learned"
+
+
+@dataclass(frozen=True)
+class ExposureCounts(PriorSource):
+    """How often each item was shown, by empirical Bayes; allowed where the outcome is modelled given exposure."""
+
+    name: ClassVar[str] = "exposure"
+
+
+@dataclass(frozen=True)
+class EarlierPeriods(PriorSource):
+    """The clicks or counts of the earliest `share` of the log, by empirical Bayes; the rest of it is fitted."""
+
+    name: ClassVar[str] = "earlier"
+
+    share: float = 0.5
