@@ -44,7 +44,8 @@ class LogisticMF(Baseline):
     name: ClassVar[str] = "logistic MF"
 
     factors: int = 8
-    bias_grid: tuple[float, ...] = BIAS_GRID
+    user_grid: tuple[float, ...] = BIAS_GRID
+    item_grid: tuple[float, ...] = BIAS_GRID
     factor_grid: tuple[float, ...] = FACTOR_GRID
     folds: int = 5
     seed: int = 0
@@ -52,7 +53,8 @@ class LogisticMF(Baseline):
     def __post_init__(self) -> None:
         if self.factors < 0 or self.folds < 2:
             raise ValueError(f"{self.name} takes at least 0 factors and 2 folds, not {self.factors} and {self.folds}.")
-        if not self.bias_grid or not self.factor_grid or not min(self.bias_grid + self.factor_grid) > 0:
+        grids = (self.user_grid, self.item_grid, self.factor_grid)
+        if not all(grid and min(grid) > 0 for grid in grids):
             raise ValueError(f"The penalties of {self.name} must be positive, and each grid must hold one at least.")
 
     def fit(self, train: Train) -> LogisticScorer:
@@ -68,9 +70,9 @@ class LogisticMF(Baseline):
 
     def chosen(self, clicks: Interactions, weight: Array) -> Penalties:
         """The penalties of the least held-out loss, one coordinate of them at a time."""
-        best = Penalties(*(grid[len(grid) // 2] for grid in (self.bias_grid, self.bias_grid, self.factor_grid)))
-        for side in ("item", "user"):
-            best = self.best_of([replace(best, **{side: value}) for value in self.bias_grid], 0, clicks, weight)
+        best = Penalties(*(grid[len(grid) // 2] for grid in (self.user_grid, self.item_grid, self.factor_grid)))
+        best = self.best_of([replace(best, item=value) for value in self.item_grid], 0, clicks, weight)
+        best = self.best_of([replace(best, user=value) for value in self.user_grid], 0, clicks, weight)
         if not self.factors:
             return best
         tried = [replace(best, factor=value) for value in self.factor_grid]

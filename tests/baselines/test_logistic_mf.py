@@ -119,7 +119,7 @@ def test_settings_that_mean_nothing_are_refused() -> None:
     for build in (lambda: LogisticMF(folds=1), lambda: LogisticMF(factors=-1)):
         with pytest.raises(ValueError, match="at least 0 factors and 2 folds"):
             build()
-    for build in (lambda: LogisticMF(bias_grid=()), lambda: LogisticMF(factor_grid=(0.0,))):
+    for build in (lambda: LogisticMF(user_grid=()), lambda: LogisticMF(factor_grid=(0.0,))):
         with pytest.raises(ValueError, match="must be positive"):
             build()
     with pytest.raises(ValueError, match="not positive"):
