@@ -83,7 +83,9 @@ def read(path: Path) -> list[Entry]:
 def _entry(raw: Any, where: str) -> Entry:
     if not isinstance(raw, dict) or not isinstance(raw.get("name"), str) or not isinstance(raw.get("params"), dict):
         raise Malformed(f"{where} lacks a name or parameters")
-    params, value, scale = raw["params"], raw.get("value"), raw.get("naive_scale", 0.0)
+    params: dict[str, float] = raw["params"]
+    value: Any = raw.get("value")
+    scale: Any = raw.get("naive_scale", 0.0)
     numbers = [*params.values(), value, scale]
     if not all(isinstance(x, int | float) and not isinstance(x, bool) and x == x for x in numbers):
         raise Malformed(f"{where}, {raw['name']}, has a parameter, a value or a naive_scale that is not a number")

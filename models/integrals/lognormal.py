@@ -17,7 +17,7 @@ from pyrorec.models.integrals.normal_nodes import LOGISTIC, WIDTH, about, nodes,
 from pyrorec.models.integrals.probability import LogProbability
 from pyrorec.models.integrals.relaxed import Window, relaxed
 from pyrorec.models.integrals.saturation import (
-    log_saturation as log_saturation_at,
+    log_saturated,
     minus_log_one_minus_match,
     minus_log_one_minus_match_ratio,
     softplus,
@@ -58,7 +58,7 @@ def saturation(mean: Tensor, sd: Tensor, lam: Tensor) -> LogProbability:
     window = Window(*(torch.where(above, a, b) for a, b in windows))
     rule = weighted(mean, sd, relaxed(window, mean, sd, ENDS))
     return LogProbability.from_smaller(
-        rule.log_mean(torch.where(above, -torch.exp(rule.x), log_saturation_at(rule.x))), above
+        rule.log_mean(torch.where(above, -torch.exp(rule.x), log_saturated(rule.x))), above
     )
 
 
@@ -93,8 +93,8 @@ def falling(mean: Tensor, sd: Tensor) -> Window:
     """The window for an integrand like exp(-e^x), x = mean + sd e, at any mean.
 
     Its product with the density peaks at e = -w / sd, w e^w = sd^2 e^mean, with curvature 1 + w; the left end is
-    where it has fallen by e^-DROP, found by Newton from outside, the right end by exp(-e^x) alone. At e + i y it
-    peaks where it would for e^mean cos(sd y), `ahead`, which is how much larger it is there.
+    where it has fallen by e^-DROP, found by Newton from outside. Along e + i y it is as large as with e^mean
+    cos(sd y) for e^mean on the axis, where it peaks `ahead`.
     """
     w = _lambert(2 * sd.log() + mean)
     drop, per = DROP + 4, w / sd**2
@@ -103,7 +103,8 @@ def falling(mean: Tensor, sd: Tensor) -> Window:
         excess = 0.5 * left**2 + per * (torch.expm1(-sd * left) + sd * left) - drop
         left = left - excess / (left - per * sd * torch.expm1(-sd * left))
     peak = mean - w
-    right = torch.minimum(WIDTH / torch.sqrt(1 + w), (torch.log(peak.exp() + drop) - peak) / sd)
+    gone = torch.log(peak.exp() + drop + 0.5 * w * per)  # the density gains at most (w / sd)^2 / 2 on the way up
+    right = torch.minimum(WIDTH / torch.sqrt(1 + w), (gone - peak) / sd)
     reach = normal_reach(0.8 * STRIP / sd, 1 + w)
     ahead = _lambert(2 * sd.log() + mean + torch.log(torch.cos(sd * reach)))
     growth = 0.5 * (w - ahead) * (w + ahead + 2) / sd**2 + 0.5 * reach**2

@@ -16,7 +16,7 @@ def log_saturation_excess(x: Tensor) -> Tensor:
     return torch.log(-torch.expm1(-x) / x)
 
 
-def log_saturation(log_x: Tensor) -> Tensor:
+def log_saturated(log_x: Tensor) -> Tensor:
     """log(1 - e^-x) for any log x: log x is never lost to an underflow of x."""
     small = log_x < 0
     x = torch.exp(torch.where(small, log_x, torch.zeros_like(log_x)))
