@@ -14,14 +14,14 @@ from pyrorec.models.predictors.product import Product
 
 @dataclass(frozen=True)
 class ProductRatio(Product):
-    """P(click) = sigma(a) z / (z + C), C = `half` > 0, the popularity at which g is one half; learned (maths 1.2.8)."""
+    """P(click) = sigma(a) z / (z + C), C = `midpoint` > 0 learned, where g is one half (maths 1.2.8)."""
 
     name: ClassVar[str] = "product-ratio"
-    learned: ClassVar[tuple[str, ...]] = ("half",)
+    learned: ClassVar[tuple[str, ...]] = ("midpoint",)
 
-    half: float | Tensor = 1.0
+    midpoint: float | Tensor = 1.0
 
     def log_link(self, popularity: Tensor) -> tuple[Tensor, Tensor]:
         """Log-sigmoids of +-(log z - log C)."""
-        x = popularity.log() - torch.as_tensor(self.half, dtype=popularity.dtype, device=popularity.device).log()
+        x = popularity.log() - torch.as_tensor(self.midpoint, dtype=popularity.dtype, device=popularity.device).log()
         return F.logsigmoid(x), F.logsigmoid(-x)

@@ -47,7 +47,7 @@ RATE_PAIRS: list[tuple[Predictor, Family]] = [
     (LogAdditive(), Poisson()),
     (LogAdditive(), Cloglog()),
     (ProductSaturation(saturation=0.7), Bernoulli()),
-    (ProductRatio(half=1.6), Bernoulli()),
+    (ProductRatio(midpoint=1.6), Bernoulli()),
     (ProductTanh(steepness=0.9), Bernoulli()),
 ]
 TRIPLES = [
