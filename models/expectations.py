@@ -9,6 +9,7 @@ rule raises.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pyro.distributions as dist
@@ -19,7 +20,9 @@ from torch import Tensor
 from pyrorec.models.distributions import Scale
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Poisson
 from pyrorec.models.families.bernoulli import log_choose
+from pyrorec.models.families.cloglog import log_click
 from pyrorec.models.integrals import gamma_logs
+from pyrorec.models.laws import mapped
 from pyrorec.models.links import expected_log_link, expected_log_unmatched
 from pyrorec.models.mass import safe_exp
 from pyrorec.models.moments import mean_log
@@ -37,10 +40,33 @@ from pyrorec.models.predictors import (
 )
 from pyrorec.models.quadrature import average
 
-Joint = Callable[[Any, Any, Any, Tensor, Tensor, Tensor, Tensor], Tensor]
-Conditional = Callable[[Any, Any, Any, Tensor, Tensor, Tensor], Tensor]
+Joint = Callable[[Any, Any, Any, "Records", Tensor, Tensor], Tensor]
+Conditional = Callable[[Any, Any, Any, "Records", Tensor], Tensor]
 _JOINT: dict[tuple[type, type, type], Joint] = {}
 _CONDITIONAL: dict[tuple[type, type, type], Conditional] = {}
+
+
+@dataclass(frozen=True)
+class Records:
+    """Value and trials of some records, (records,) each, and the place of each one's popularity in the law's batch.
+
+    An `index` of None says that the law broadcasts against the records as it is.
+    """
+
+    value: Tensor
+    trials: Tensor
+    index: Tensor | None = None
+
+    def at(self, of_law: Tensor) -> Tensor:
+        """What belongs to each law, for each record."""
+        return of_law if self.index is None else of_law[self.index]
+
+    def where(self, chosen: Tensor, f: Callable[[Records, Tensor], Tensor], affinity: Tensor) -> Tensor:
+        """f at the chosen records alone, zero elsewhere: a term that most records do not need costs what it must."""
+        if self.index is None or bool(chosen.all()):
+            return f(self, affinity)
+        some = Records(self.value[chosen], self.trials[chosen], self.index[chosen])
+        return torch.zeros_like(affinity).masked_scatter(chosen, f(some, affinity[chosen]))
 
 
 def joint(law: type, predictor: type, family: type) -> Callable[[Joint], Joint]:
@@ -84,99 +110,105 @@ def expected_log_prob(
     trials: Tensor,
     mean: Tensor,
     variance: Tensor,
+    index: Tensor | None = None,
 ) -> Tensor:
     """E log p(value), affinity ~ N(mean, variance) and z ~ law independent; elementwise (maths 5).
 
-    `law` is None where the predictor takes no popularity. Where `integrates_affinity` is false the variance has to be
-    zero: affinity is known. Raises NotImplementedError for a law that has neither an entry nor a quadrature rule.
+    `law` is None where the predictor takes no popularity; with an `index` (records,) each record meets the law it
+    points at, and what concerns the law alone is worked out once a law. Where `integrates_affinity` is false the
+    variance has to be zero: affinity is known. Raises NotImplementedError for a law that has neither an entry nor a
+    quadrature rule.
     """
+    records = Records(value, trials, index)
     if (entry := _found(_JOINT, law, predictor, family)) is not None:
-        return entry(law, predictor, family, value, trials, mean, variance)
+        return entry(law, predictor, family, records, mean, variance)
     if (closed := _found(_CONDITIONAL, law, predictor, family)) is not None:
-        return closed(law, predictor, family, value, trials, mean)
-    return by_quadrature(law, predictor, family, value, trials, mean)
+        return closed(law, predictor, family, records, mean)
+    return by_quadrature(law, predictor, family, records, mean)
 
 
-def by_quadrature(
-    law: Any, predictor: Predictor, family: Family, value: Tensor, trials: Tensor, affinity: Tensor
-) -> Tensor:
+def by_quadrature(law: Any, predictor: Predictor, family: Family, records: Records, affinity: Tensor) -> Tensor:
     """E log p(value) at known affinity by the law's own rule."""
 
     def at(node: Tensor) -> Tensor:
         popularity = node if predictor.scale is Scale.LOG else node.exp()
-        return predictor.log_prob(family, value, trials, affinity, popularity)
+        return predictor.log_prob(family, records.value, records.trials, affinity, popularity)
 
-    return average(law, at)
+    return average(law, at, records.index)
 
 
 @joint(type(None), Plain, Family)
-def _(law: None, predictor: Plain, family: Family, value: Tensor, trials: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+def _(law: None, predictor: Plain, family: Family, records: Records, mean: Tensor, var: Tensor) -> Tensor:
     """No popularity at all."""
-    return family.expected_log_prob(value, trials, mean, var)
+    return family.expected_log_prob(records.value, records.trials, mean, var)
 
 
 @joint(dist.Normal, Additive, Family)
-def _(
-    law: dist.Normal, predictor: Additive, family: Family, value: Tensor, trials: Tensor, mean: Tensor, var: Tensor
-) -> Tensor:
+def _(law: dist.Normal, predictor: Additive, family: Family, records: Records, mean: Tensor, var: Tensor) -> Tensor:
     """The linear predictor is normal with mean a + gamma m and variance v + gamma^2 s^2."""
     location, spread = predictor.offset_moments(law)
-    return family.expected_log_prob(value, trials, mean + location, var + spread)
+    mean, var = mean + records.at(location), var + records.at(spread)
+    return family.expected_log_prob(records.value, records.trials, mean, var)
 
 
-def _normal_log(
-    law: dist.LogNormal, predictor: Offset, family: Family, value: Tensor, trials: Tensor, mean: Tensor, var: Tensor
-) -> Tensor:
+@joint(dist.LogNormal, LogAdditive, Family)
+@joint(dist.LogNormal, Odds, Family)
+def _(law: dist.LogNormal, predictor: Offset, family: Family, records: Records, mean: Tensor, var: Tensor) -> Tensor:
     """The linear predictor is normal with mean a + mu and variance v + s^2."""
-    return family.expected_log_prob(value, trials, mean + law.loc, var + law.scale**2)
+    mean, var = mean + records.at(law.loc), var + records.at(law.scale**2)
+    return family.expected_log_prob(records.value, records.trials, mean, var)
 
 
-joint(dist.LogNormal, LogAdditive, Family)(_normal_log)
-joint(dist.LogNormal, Odds, Family)(_normal_log)
-
-
-def _log_additive_poisson(
-    law: Any, predictor: LogAdditive, family: Poisson, value: Tensor, trials: Tensor, mean: Tensor, var: Tensor
-) -> Tensor:
+@joint(dist.Gamma, LogAdditive, Poisson)
+@joint(dist.Exponential, LogAdditive, Poisson)
+@joint(dist.Weibull, LogAdditive, Poisson)
+def _(law: Any, predictor: LogAdditive, family: Poisson, records: Records, mean: Tensor, var: Tensor) -> Tensor:
     """y (a + E log z + log trials) - trials e^(a + v/2) E z - log y!, from the law's moments."""
-    rate = safe_exp(mean + 0.5 * var + law.mean.log())
-    return value * (mean + mean_log(law)) - trials * rate + family.log_base(value, trials)
+    rate = safe_exp(mean + 0.5 * var + records.at(law.mean.log()))
+    count = records.value * (mean + records.at(mean_log(law)))
+    return count - records.trials * rate + family.log_base(records.value, records.trials)
 
 
-for _law in (dist.Gamma, dist.Exponential, dist.Weibull):
-    joint(_law, LogAdditive, Poisson)(_log_additive_poisson)
-
-
-def _log_additive_cloglog(
-    law: Any, predictor: LogAdditive, family: Cloglog, value: Tensor, trials: Tensor, affinity: Tensor
-) -> Tensor:
+@conditional(dist.Gamma, LogAdditive, Cloglog)
+@conditional(dist.Exponential, LogAdditive, Cloglog)
+@conditional(dist.Weibull, LogAdditive, Cloglog)
+def _(law: Any, predictor: LogAdditive, family: Cloglog, records: Records, affinity: Tensor) -> Tensor:
     """c E log(1 - e^-rz) - (trials - c) r E z + log binomial(trials, c), r = e^a (maths 5)."""
-    rate = safe_exp(affinity)
-    click = expected_log_link(law, ProductSaturation(saturation=rate))
-    return value * click - (trials - value) * rate * law.mean + log_choose(trials, value)
+
+    def click(some: Records, a: Tensor) -> Tensor:
+        rate = safe_exp(a)
+        if law.mean.dtype == torch.float64:
+            own = mapped(law, some.at)
+            return some.value * expected_log_link(own, ProductSaturation(saturation=rate))  # type: ignore[arg-type]
+        return some.value * average(law, lambda log_z: log_click(a + log_z, safe_exp(a + log_z)), some.index)
+
+    clicks = records.where(records.value > 0, click, affinity)
+    zeros = (records.trials - records.value) * safe_exp(affinity) * records.at(law.mean)
+    return clicks - zeros + log_choose(records.trials, records.value)
 
 
-def _odds_bernoulli(
-    law: Any, predictor: Odds, family: Bernoulli, value: Tensor, trials: Tensor, affinity: Tensor
-) -> Tensor:
-    """c (a + E log z) + trials E log sigma(-a - log z), by E log(1 + z / C) with C = e^-a (maths 5)."""
-    no_click = -gamma_logs.log1p_over(law.concentration, law.rate, torch.exp(-affinity))
-    return value * (affinity + mean_log(law)) + trials * no_click + log_choose(trials, value)
+@conditional(dist.Gamma, Odds, Bernoulli)
+def _(law: dist.Gamma, predictor: Odds, family: Bernoulli, records: Records, affinity: Tensor) -> Tensor:
+    """c (a + E log z) + trials E log sigma(-a - log z), the latter -E log(1 + z / C) with C = e^-a (maths 5)."""
+    if law.mean.dtype != torch.float64:
+        return by_quadrature(law, predictor, family, records, affinity)
+    shape, rate = records.at(law.concentration), records.at(law.rate)
+    no_click = -gamma_logs.log1p_over(shape, rate, torch.exp(-affinity))
+    click = records.value * (affinity + records.at(mean_log(law)))
+    return click + records.trials * no_click + log_choose(records.trials, records.value)
 
 
-def _product_bernoulli(
-    law: Any, predictor: Product, family: Bernoulli, value: Tensor, trials: Tensor, affinity: Tensor
-) -> Tensor:
+def _product(law: Any, predictor: Product, family: Bernoulli, records: Records, affinity: Tensor) -> Tensor:
     """c (log h + E log g) + (trials - c) E log(1 - h g) + log binomial(trials, c) (maths 5)."""
-    click = F.logsigmoid(affinity) + expected_log_link(law, predictor)
-    return (
-        value * click + (trials - value) * expected_log_unmatched(law, predictor, affinity) + log_choose(trials, value)
-    )
+    click = records.value * (F.logsigmoid(affinity) + records.at(expected_log_link(law, predictor)))
+
+    def no_click(some: Records, a: Tensor) -> Tensor:
+        return (some.trials - some.value) * expected_log_unmatched(law, predictor, a, some.index)
+
+    zeros = records.where(records.trials > records.value, no_click, affinity)
+    return click + zeros + log_choose(records.trials, records.value)
 
 
-for _law in (dist.Gamma, dist.Exponential, dist.Weibull):
-    conditional(_law, LogAdditive, Cloglog)(_log_additive_cloglog)
-conditional(dist.Gamma, Odds, Bernoulli)(_odds_bernoulli)
 for _law in (dist.Gamma, dist.Exponential, dist.LogNormal, dist.Weibull):
     for _predictor in (ProductSaturation, ProductRatio, ProductTanh):
-        conditional(_law, _predictor, Bernoulli)(_product_bernoulli)
+        conditional(_law, _predictor, Bernoulli)(_product)

@@ -41,6 +41,12 @@ class Inputs(nn.Module):
         start = {site: STARTING_SCALE[site.removeprefix(f"{name}_")] for site in self.shapes}
         self.log_scale = nn.ParameterDict({site: nn.Parameter(torch.tensor(v).log()) for site, v in start.items()})
 
+    def rows_of(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Distinct rows that hold all of `ids`, and the place of each id among them; all rows where these are few."""
+        if self.size <= len(ids):
+            return torch.arange(self.size, device=ids.device), ids
+        return torch.unique(ids, return_inverse=True)
+
     def prior(self, site: str) -> dist.TorchDistribution:
         """N(0, scale) on every weight of a block, as one event."""
         shape = self.shapes[site]

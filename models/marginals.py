@@ -133,9 +133,9 @@ def _(law: dist.LogNormal, predictor: LogAdditive, family: Cloglog, eta: Tensor)
 @probability(dist.Weibull, LogAdditive, Cloglog)
 def _(law: dist.Weibull, predictor: LogAdditive, family: Cloglog, eta: Tensor) -> LogProbability:
     """E [1 - e^(-z e^eta)] by the law's rule."""
-    return LogProbability(
-        average(law, lambda log_z: -torch.expm1(-safe_exp(eta + log_z))).log(),
-        average(law, lambda log_z: torch.exp(-safe_exp(eta + log_z))).log(),
+    return LogProbability.from_both(
+        average(law, lambda log_z: -torch.expm1(-safe_exp(eta + log_z))),
+        average(law, lambda log_z: torch.exp(-safe_exp(eta + log_z))),
     )
 
 
@@ -154,13 +154,13 @@ def _(law: dist.LogNormal, predictor: Odds, family: Bernoulli, eta: Tensor) -> L
 @probability(dist.Weibull, Odds, Bernoulli)
 def _(law: dist.Weibull, predictor: Odds, family: Bernoulli, eta: Tensor) -> LogProbability:
     """E sigma(eta + log z) by the law's rule."""
-    return LogProbability(
-        average(law, lambda log_z: torch.sigmoid(eta + log_z)).log(),
-        average(law, lambda log_z: torch.sigmoid(-eta - log_z)).log(),
+    return LogProbability.from_both(
+        average(law, lambda log_z: torch.sigmoid(eta + log_z)),
+        average(law, lambda log_z: torch.sigmoid(-eta - log_z)),
     )
 
 
-@probability(dist.TorchDistribution, Product, Bernoulli)
+@probability(torch.distributions.Distribution, Product, Bernoulli)
 def _(law: dist.TorchDistribution, predictor: Product, family: Bernoulli, eta: Tensor) -> LogProbability:
     """sigma(eta) G with G = E g(z), and sigma(-eta) + sigma(eta) (1 - G) (maths 1.2.8)."""
     link, log_match = expected_link(law, predictor), F.logsigmoid(eta)

@@ -21,7 +21,7 @@ from pyrorec.models.distributions import PopularityDistribution, Prior
 from pyrorec.models.expectations import expected_log_prob, integrates_affinity
 from pyrorec.models.families import Bernoulli, Family, Outcome
 from pyrorec.models.inputs import Inputs, Laws, Values
-from pyrorec.models.laws import mapped, parameters
+from pyrorec.models.laws import parameters
 from pyrorec.models.observation import Observation
 from pyrorec.models.posterior_families import PosteriorFamily, default_posterior
 from pyrorec.models.predictors import Additive, Predictor, UnfitPair
@@ -66,6 +66,8 @@ class PopularityModel:
         self.predictor.check_family(self.family)
         if self.affinity.factors < 0 or self.negatives <= 0:
             raise UnfitPair("factors must not be negative, and negatives must be above zero")
+        if isinstance(self.sharing, PerPeriod) and self.sharing.periods < 1:
+            raise UnfitPair(f"popularity per period needs at least 1 period, not {self.sharing.periods}")
         for what, part in (("popularity", self.popularity), ("posterior", self.posterior)):
             self._check_scale(what, part)
 
@@ -229,7 +231,7 @@ class Popularity(PyroModule):
         return self.level.intercept + self._side_sum(values, batch, batch.user, batch.item)
 
     def _side_sum(self, values: Values, batch: RecordBatch, user: Tensor, item: Tensor) -> Tensor:
-        (users, u), (items, i) = torch.unique(user, return_inverse=True), torch.unique(item, return_inverse=True)
+        (users, u), (items, i) = self.user.rows_of(user), self.item.rows_of(item)
         left, right = self.user.vectors(values, users), self.item.vectors(values, items)
         offsets = self.user.offsets(values, users)[u] + self.item.offsets(values, items)[i]
         return offsets + (left[u] * right[i]).sum(-1)
@@ -241,9 +243,7 @@ class Popularity(PyroModule):
         hold posterior and draw of every latent site.
         """
         family, predictor = self.component("family"), self.component("predictor")
-        popularity = None
-        if "popularity" in laws:
-            popularity = mapped(laws["popularity"], lambda parameter: parameter[batch.group])
+        popularity = laws.get("popularity")
         if not integrates_affinity(popularity, predictor, family):
             mean = self.affinity(values, batch)
             variance = torch.zeros_like(mean)
@@ -251,4 +251,4 @@ class Popularity(PyroModule):
             linear = {site: laws[site].mean for site in laws if site.endswith(("effect", "weights"))}
             mean = self.affinity(values | linear, batch)
             variance = self.user.linear_variance(laws, batch.user) + self.item.linear_variance(laws, batch.item)
-        return expected_log_prob(popularity, predictor, family, batch.value, batch.trials, mean, variance)
+        return expected_log_prob(popularity, predictor, family, batch.value, batch.trials, mean, variance, batch.group)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrorec.models.families.base import Family, Outcome, inside
-from pyrorec.models.integrals.normal import softplus_normal
+from pyrorec.models.integrals.softplus import expected_softplus
 from pyrorec.models.mass import Mass, SoftplusMass
 
 TINY = 1e-12
@@ -39,8 +39,7 @@ class Bernoulli(Family):
 
     def expected_log_prob(self, value: Tensor, trials: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """c m - trials E softplus(eta) + log binomial(trials, c) (maths 5)."""
-        expected = softplus_normal(mean, variance.clamp_min(TINY).sqrt())
-        return value * mean - trials * expected + log_choose(trials, value)
+        return value * mean - trials * expected_softplus(mean, variance) + log_choose(trials, value)
 
     def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Minus the summed softplus(eta)."""

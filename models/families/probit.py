@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.special import log_ndtr, ndtr, ndtri
+from torch.special import log_ndtr, ndtri
 
 from pyrorec.models.families.base import Family, Outcome, inside
 from pyrorec.models.families.bernoulli import log_choose
@@ -33,12 +34,12 @@ class Probit(Family):
         return -mass
 
     def mean(self, eta: Tensor) -> Tensor:
-        """The click probability Phi(eta)."""
-        return ndtr(eta)
+        """The click probability Phi(eta), with all digits of a rare one (torch's ndtr rounds it off one half)."""
+        return 0.5 * torch.erfc(-math.sqrt(0.5) * eta)
 
     def link(self, mean: float) -> float:
         """The standard normal quantile."""
         return float(ndtri(torch.tensor(inside(mean), dtype=torch.float64)))
 
     def sample(self, eta: Tensor, trials: Tensor) -> Tensor:
-        return torch.binomial(trials.expand_as(eta).contiguous(), ndtr(eta))
+        return torch.binomial(trials.expand_as(eta).contiguous(), self.mean(eta))

@@ -41,6 +41,15 @@ class LogProbability(NamedTuple):
         other = log1mexp(-log)
         return cls(torch.where(of_complement, other, log), torch.where(of_complement, log, other))
 
+    @classmethod
+    def from_both(cls, p: Tensor, rest: Tensor) -> LogProbability:
+        """From P and 1 - P, each a sum of positive terms: of the smaller, as the larger has lost digits near one.
+
+        A sum that underflows counts as the smallest normal number, with no gradient.
+        """
+        smaller = torch.minimum(p, rest).clamp_min(torch.finfo(p.dtype).tiny)
+        return cls.from_smaller(smaller.log(), rest < p)
+
 
 def in_double(function: Callable[..., LogProbability]) -> Callable[..., LogProbability]:
     """Makes a probability of tensors and numbers compute in float64 and return the dtype of its arguments."""

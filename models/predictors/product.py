@@ -29,8 +29,12 @@ class Product(Predictor):
     scale: ClassVar[Scale | None] = Scale.RATE
 
     @abstractmethod
-    def log_link(self, popularity: Tensor) -> tuple[Tensor, Tensor]:
-        """log g(z) and log(1 - g(z)), for z on the rate scale; same shape each."""
+    def log_link(self, popularity: Tensor) -> Tensor:
+        """log g(z), for z on the rate scale; same shape."""
+
+    @abstractmethod
+    def log_unlinked(self, popularity: Tensor) -> Tensor:
+        """log(1 - g(z)), accurate where g is near one; same shape."""
 
     @property
     def parameter(self) -> float | Tensor:
@@ -46,9 +50,12 @@ class Product(Predictor):
 
     def log_probability(self, affinity: Tensor, popularity: Tensor) -> tuple[Tensor, Tensor]:
         """log p and log(1 - p), the latter as log(sigma(-a) + sigma(a) (1 - g)), so that nothing cancels (maths 5)."""
-        log_g, log_rest = self.log_link(popularity)
         log_h = F.logsigmoid(affinity)
-        return log_h + log_g, torch.logaddexp(F.logsigmoid(-affinity), log_h + log_rest)
+        return log_h + self.log_link(popularity), self.log_unmatched(F.logsigmoid(-affinity), log_h, popularity)
+
+    def log_unmatched(self, log_rest: Tensor, log_h: Tensor, popularity: Tensor) -> Tensor:
+        """log(1 - h g) from log(1 - h) and log h."""
+        return torch.logaddexp(log_rest, log_h + self.log_unlinked(popularity))
 
     def log_prob(self, family: Family, value: Tensor, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
         """c log p + (trials - c) log(1 - p) + log binomial(trials, c)."""
@@ -60,7 +67,7 @@ class Product(Predictor):
         return self.log_probability(affinity, popularity)[0].exp()
 
     def starting_level(self, family: Family, mean: float) -> float:
-        return family.link(min(mean / float(self.log_link(torch.ones(()))[0].exp()), LARGEST_MATCH))
+        return family.link(min(mean / float(self.log_link(torch.ones(())).exp()), LARGEST_MATCH))
 
     def sample(self, family: Family, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
         p = self.mean(family, affinity, popularity)

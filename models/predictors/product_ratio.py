@@ -21,7 +21,14 @@ class ProductRatio(Product):
 
     midpoint: float | Tensor = 1.0
 
-    def log_link(self, popularity: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-sigmoids of +-(log z - log C)."""
-        x = popularity.log() - torch.as_tensor(self.midpoint, dtype=popularity.dtype, device=popularity.device).log()
-        return F.logsigmoid(x), F.logsigmoid(-x)
+    def log_link(self, popularity: Tensor) -> Tensor:
+        """log sigma(log z - log C)."""
+        return F.logsigmoid(self._log_odds(popularity))
+
+    def log_unlinked(self, popularity: Tensor) -> Tensor:
+        """log sigma(log C - log z)."""
+        return F.logsigmoid(-self._log_odds(popularity))
+
+    def _log_odds(self, popularity: Tensor) -> Tensor:
+        midpoint = torch.as_tensor(self.midpoint, dtype=popularity.dtype, device=popularity.device)
+        return popularity.log() - midpoint.log()

@@ -20,7 +20,10 @@ class ProductSaturation(Product):
 
     saturation: float | Tensor = 1.0
 
-    def log_link(self, popularity: Tensor) -> tuple[Tensor, Tensor]:
-        """log(1 - e^-x) and -x, x = lambda z."""
-        x = self.saturation * popularity
-        return log1mexp(x), -x
+    def log_link(self, popularity: Tensor) -> Tensor:
+        """log(1 - e^-x), x = lambda z."""
+        return log1mexp(self.saturation * popularity)
+
+    def log_unlinked(self, popularity: Tensor) -> Tensor:
+        """-x, x = lambda z."""
+        return -self.saturation * popularity

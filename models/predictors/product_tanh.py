@@ -25,8 +25,12 @@ class ProductTanh(Product):
 
     steepness: float | Tensor = 1.0
 
-    def log_link(self, popularity: Tensor) -> tuple[Tensor, Tensor]:
-        """log(1 - e^-x) - log(1 + e^-x) and log 2 - x - log(1 + e^-x), x = lambda z."""
+    def log_link(self, popularity: Tensor) -> Tensor:
+        """log(1 - e^-x) - log(1 + e^-x), x = lambda z."""
         x = self.steepness * popularity
-        log_sum = torch.log1p(torch.exp(-x))
-        return log1mexp(x) - log_sum, math.log(2.0) - x - log_sum
+        return log1mexp(x) - torch.log1p(torch.exp(-x))
+
+    def log_unlinked(self, popularity: Tensor) -> Tensor:
+        """log 2 - x - log(1 + e^-x), x = lambda z."""
+        x = self.steepness * popularity
+        return math.log(2.0) - x - torch.log1p(torch.exp(-x))
