@@ -16,6 +16,7 @@ from scipy import integrate, special
 
 from pyrorec.models.distributions.inverse_gaussian import InverseGaussian
 from pyrorec.models.integrals import approximations, gamma, gamma_logs, inverse_gaussian, lognormal, normal
+from pyrorec.models.integrals.normal_nodes import LOGISTIC, nodes
 from pyrorec.models.integrals.probability import LogProbability
 from pyrorec.models.integrals.saturation import tilted_log_saturation
 
@@ -328,6 +329,14 @@ def test_the_tilted_saturation_is_smooth_across_its_branches() -> None:
     ]
     torch.testing.assert_close(got[:6], f64(wanted), rtol=1e-13, atol=0)
     torch.testing.assert_close(got[6:], torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("sd", [0.1, 1.0, 3.0, 10.0, 50.0])
+def test_nodes_stay_few_as_the_sd_grows(sd: float) -> None:
+    rule = nodes(f64(-2.0), f64(sd), f64(0.0), math.pi, LOGISTIC)
+    assert len(rule.x) <= 60
+    close(rule.mean(torch.ones_like(rule.x)), 1.0, 1e-12)
+    close(rule.mean(rule.x), -2.0, 1e-11)
 
 
 def test_numbers_shapes_and_empty_batches() -> None:

@@ -157,6 +157,18 @@ def test_batches_broadcast_and_keep_their_dtype() -> None:
     assert got.dtype == torch.float32
     alone = average(dist.Gamma(torch.tensor(1.0), torch.tensor(2.0)), lambda x: torch.sigmoid(eta + x))
     torch.testing.assert_close(got[:, 1], alone[:, 1])
+    records = torch.tensor([2, 0, 0])
+    by_record = average(law, lambda x: torch.sigmoid(eta[0, records] + x), records)
+    torch.testing.assert_close(by_record, got[0, records])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_single_precision_takes_fewer_nodes_and_keeps_six_digits(name: str) -> None:
+    for law in (dist.Gamma(f64(0.7), f64(2.0)), dist.Weibull(f64(2.0), f64(0.7)), dist.LogNormal(f64(0.4), f64(1.1))):
+        names = [key for key in law.arg_constraints if key in ("concentration", "rate", "scale", "loc")]
+        single = type(law)(**{key: getattr(law, key).float() for key in names})
+        assert len(rule(single).log_z) < len(rule(law).log_z)
+        assert float(average(single, FUNCTIONS[name])) == pytest.approx(float(average(law, FUNCTIONS[name])), rel=3e-6)
 
 
 def test_a_law_without_a_rule_names_the_remedy_and_can_register_one() -> None:
@@ -167,7 +179,7 @@ def test_a_law_without_a_rule_names_the_remedy_and_can_register_one() -> None:
         rule(Half(f64(1.0)))
 
     @double_rule.register(Half)
-    def _(law: Half) -> quadrature.Rule:
+    def _(law: Half, drop: float) -> quadrature.Rule:
         return quadrature.Rule(law.scale.log().unsqueeze(0), torch.zeros(1, dtype=torch.float64))
 
     assert float(average(Half(f64(2.0)), torch.exp)) == pytest.approx(2.0)
