@@ -72,9 +72,9 @@ def expected_link(law: dist.TorchDistribution, predictor: Product) -> LogProbabi
     law = as_gamma(law)
     if (found := known(law, predictor)) is not None:
         return found.probability(*parameters(law), predictor.parameter)
-    return LogProbability(
-        average(law, lambda log_z: predictor.log_link(log_z.exp()).exp()).log(),
-        average(law, lambda log_z: predictor.log_unlinked(log_z.exp()).exp()).log(),
+    return LogProbability.from_both(
+        average(law, lambda log_z: predictor.log_link(log_z.exp()).exp()),
+        average(law, lambda log_z: predictor.log_unlinked(log_z.exp()).exp()),
     )
 
 

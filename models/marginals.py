@@ -160,8 +160,10 @@ def _(law: dist.Weibull, predictor: Odds, family: Bernoulli, eta: Tensor) -> Log
     )
 
 
-@probability(torch.distributions.Distribution, Product, Bernoulli)
-def _(law: dist.TorchDistribution, predictor: Product, family: Bernoulli, eta: Tensor) -> LogProbability:
+@probability(dist.Gamma, Product, Bernoulli)
+@probability(dist.LogNormal, Product, Bernoulli)
+@probability(dist.Weibull, Product, Bernoulli)
+def _(law: Any, predictor: Product, family: Bernoulli, eta: Tensor) -> LogProbability:
     """sigma(eta) G with G = E g(z), and sigma(-eta) + sigma(eta) (1 - G) (maths 1.2.8)."""
     link, log_match = expected_link(law, predictor), F.logsigmoid(eta)
     return LogProbability(log_match + link.log, torch.logaddexp(F.logsigmoid(-eta), log_match + link.log1m))

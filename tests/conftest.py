@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyro
 import pytest
@@ -12,13 +13,28 @@ import torch
 
 from pyrorec.guides import BilateralGuide
 from pyrorec.inference.train import module_local
+from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import Batch, Bilateral, BilateralModel
 from pyrorec.models.distributions import PopularityDistribution
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
+from pyrorec.models.posterior_families import PosteriorFamily
 from pyrorec.models.predictors import Additive, LogAdditive, Plain, Predictor
+from pyrorec.models.prior_source import PriorSource
+from pyrorec.models.registry import Registry
 from pyrorec.models.rows import SparseRows
+from pyrorec.models.sharing import Sharing
 
 ROOT = Path(__file__).resolve().parent.parent
+REGISTRIES: list[Registry[Any]] = [
+    Family.registry,
+    Predictor.registry,
+    PopularityDistribution.registry,
+    Affinity.registry,
+    PosteriorFamily.registry,
+    Sharing.registry,
+    PriorSource.registry,
+]
+"""Every registry that tests must leave as they found it, and whose classes the conformance tests go through."""
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +48,7 @@ def shared() -> Path:
 
 def _settings() -> dict[str, object]:
     return {
-        "registries": {
-            registry.kind: dict(registry._classes)
-            for registry in (Family.registry, Predictor.registry, PopularityDistribution.registry)
-        },
+        "registries": {registry.kind: dict(registry._classes) for registry in REGISTRIES},
         "default dtype": torch.get_default_dtype(),
         "threads": torch.get_num_threads(),
         "torch validation": torch.distributions.Distribution._validate_args,

@@ -28,6 +28,10 @@ SMALLEST_MEAN = 1e-8
 """Expected values are kept this far from where a link is infinite."""
 
 
+TINY = 1e-12
+"""Smallest variance of a linear predictor: the square root keeps a finite gradient."""
+
+
 def inside(mean: float) -> float:
     """A probability kept off 0 and 1."""
     return min(max(mean, SMALLEST_MEAN), 1 - SMALLEST_MEAN)
@@ -74,7 +78,7 @@ class Family(Component):
 
     def expected_log_prob(self, value: Tensor, trials: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """E log p(value), eta ~ N(mean, variance), elementwise; here by the trapezoid rule of `normal_average`."""
-        return normal_average(lambda eta: self.log_prob(value, trials, eta), mean, variance.clamp_min(0).sqrt())
+        return normal_average(lambda eta: self.log_prob(value, trials, eta), mean, variance.clamp_min(TINY).sqrt())
 
     def starting(self, spread: float) -> Self:
         """The family with its learned fields where a fit should start, given the sd of the observed values."""

@@ -15,9 +15,6 @@ from pyrorec.models.families.base import Family, Outcome, inside
 from pyrorec.models.integrals.softplus import expected_softplus
 from pyrorec.models.mass import Mass, SoftplusMass
 
-TINY = 1e-12
-"""Smallest variance of a linear predictor: the square root keeps a finite gradient."""
-
 
 def log_choose(trials: Tensor, value: Tensor) -> Tensor:
     """log binomial(trials, value), zero for single trials."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyrorec.models.families.base import Family, Outcome, inside
-from pyrorec.models.families.bernoulli import TINY, log_choose
+from pyrorec.models.families.base import TINY, Family, Outcome, inside
+from pyrorec.models.families.bernoulli import log_choose
 from pyrorec.models.integrals.normal import normal_average
 from pyrorec.models.mass import ExpMass, Mass, safe_exp
 from pyrorec.models.special import log1mexp

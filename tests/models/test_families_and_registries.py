@@ -1,4 +1,4 @@
-"""Every registered family, predictor and popularity distribution: what it must satisfy whatever it is."""
+"""Every registered family and every registered part of a model: what it must satisfy whatever it is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from conftest import REGISTRIES
 from scipy import integrate
 
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
@@ -18,12 +19,11 @@ from pyrorec.models.component import Component, Learned
 from pyrorec.models.distributions import Gamma, Normal, PopularityDistribution, Scale
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
 from pyrorec.models.families.cloglog import log1mexp
-from pyrorec.models.predictors import Additive, LogAdditive, Plain, Predictor
+from pyrorec.models.predictors import Additive, LogAdditive, Odds, Plain, ProductTanh
 from pyrorec.models.registry import Registry
 
-REGISTRIES: list[Registry[Any]] = [Family.registry, Predictor.registry, PopularityDistribution.registry]
 every_family = pytest.mark.parametrize("cls", list(Family.registry), ids=lambda c: c.name)
-every_predictor = pytest.mark.parametrize("cls", list(Predictor.registry), ids=lambda c: c.name)
+every_population = pytest.mark.parametrize("cls", list(PopularityDistribution.registry), ids=lambda c: c.name)
 every_component = pytest.mark.parametrize(
     ("registry", "cls"), [(r, c) for r in REGISTRIES for c in r], ids=lambda x: getattr(x, "name", x)
 )
@@ -35,11 +35,17 @@ def one() -> torch.Tensor:
 
 
 def test_the_registries_hold_what_the_house_offers() -> None:
-    assert [r.names() for r in REGISTRIES] == [
-        ["bernoulli", "cloglog", "gaussian", "poisson"],
-        ["additive", "log-additive", "plain"],
-        ["exponential", "gamma", "lognormal", "normal"],
-    ]
+    assert {r.kind: r.names() for r in REGISTRIES} == {
+        "family": ["bernoulli", "cloglog", "gaussian", "poisson", "probit"],
+        "predictor": [
+            "additive", "log-additive", "odds", "plain", "product-ratio", "product-saturation", "product-tanh",
+        ],
+        "popularity distribution": ["exponential", "gamma", "lognormal", "normal"],
+        "affinity": ["dot", "factorisation-machine", "linear"],
+        "posterior family": ["gamma", "lognormal", "normal", "weibull"],
+        "sharing": ["interaction", "item", "period"],
+        "prior source": ["earlier", "exposure", "learned"],
+    }  # fmt: skip
 
 
 @every_family
@@ -144,16 +150,20 @@ def test_learned_fields_start_where_they_are_given_and_stay_positive(
         assert getattr(held.value(), field).requires_grad
 
 
-@every_predictor
-def test_the_offset_increases_with_popularity(cls: type[Predictor]) -> None:
-    predictor = cls.example()
-    if predictor.scale is None:
-        return
-    grid = torch.linspace(0.01, 9, 50) if predictor.scale is Scale.RATE else torch.linspace(-4, 4, 50)
-    assert (predictor.offset(grid).diff() > 0).all()
-    population = predictor.default_popularity()
-    assert population is not None
-    assert population.scale is predictor.scale
+@every_population
+def test_populations_carry_no_level_of_their_own(cls: type[PopularityDistribution]) -> None:
+    """Mean one on the rate scale, N(0, 1) on the log scale, whatever is learned: the intercept has the level."""
+    for shrink in (0.0, 0.7):
+        held = Learned(cls.example())
+        with torch.no_grad():
+            for value in held.log_values.values():
+                value -= shrink
+        law = held.value().population(like=one())
+        assert law.batch_shape == ()
+        assert law.mean.dtype == torch.float64
+        assert float(law.mean.detach()) == pytest.approx(1.0 if cls.scale is Scale.RATE else 0.0, abs=1e-7)
+        draws = law.sample((1000,))
+        assert bool((draws > 0).all()) == (cls.scale is Scale.RATE)
 
 
 def test_offset_moments_by_hand() -> None:
@@ -237,6 +247,10 @@ def test_pairs_that_do_not_fit_are_refused_with_the_reason() -> None:
         BilateralModel(predictor=Additive(), activity=Gamma())
     with pytest.raises(UnfitPair, match="takes no popularity"):
         BilateralModel(predictor=Plain(), popularity=Gamma())
+    with pytest.raises(UnfitPair, match="takes predictors that add an offset, not product-tanh"):
+        BilateralModel(family=Bernoulli(), predictor=ProductTanh())  # type: ignore[arg-type]
+    with pytest.raises(UnfitPair, match="no row likelihood integrates gamma popularity out of odds bernoulli"):
+        BilateralModel(family=Bernoulli(), predictor=Odds())
     with pytest.raises(UnfitPair, match="at least 1"):
         BilateralModel(factors=0)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import special, stats
 
-from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
+from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson, Probit
 from pyrorec.models.rows import IndependentRows, SparseRows, base
 
 
@@ -20,11 +20,18 @@ def cloglog(clicks: np.ndarray, trials: np.ndarray, rate: np.ndarray) -> np.ndar
     return clicks * clicked + (trials - clicks) * idle + np.log(special.comb(trials, clicks))
 
 
-FAMILIES: list[Family] = [Poisson(), Bernoulli(), Cloglog(), Gaussian(sd=0.7)]
+def probit(clicks: np.ndarray, trials: np.ndarray, eta: np.ndarray) -> np.ndarray:
+    """A click is a standard normal below eta."""
+    clicked, idle = special.log_ndtr(eta), special.log_ndtr(-eta)
+    return clicks * clicked + (trials - clicks) * idle + np.log(special.comb(trials, clicks))
+
+
+FAMILIES: list[Family] = [Poisson(), Bernoulli(), Cloglog(), Gaussian(sd=0.7), Probit()]
 REFERENCE: dict[type[Family], Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     Poisson: lambda y, n, eta: stats.poisson.logpmf(y, n * np.exp(eta)),
     Bernoulli: lambda y, n, eta: stats.binom.logpmf(y, n, special.expit(eta)),
     Cloglog: lambda y, n, eta: cloglog(y, n, np.exp(eta)),
+    Probit: probit,
     Gaussian: lambda y, n, eta: n * stats.norm.logpdf(y / np.maximum(n, 1), eta, 0.7),
 }
 WEIGHTS = [1.0, 0.0, 0.3]
@@ -162,7 +169,8 @@ def test_samples_have_the_mean_and_variance_of_the_law(family: Family) -> None:
     eta = 0.5 * (left @ right.T).numpy()
     draws = IndependentRows(family, 0.5 * left, right, 1.0).sample((8000,)).numpy()
     rate = np.exp(eta)
-    click = {"bernoulli": special.expit(eta), "cloglog": -np.expm1(-rate)}.get(family.name)
+    clicks = {"bernoulli": special.expit(eta), "cloglog": -np.expm1(-rate), "probit": special.ndtr(eta)}
+    click = clicks.get(family.name)
     mean = {"poisson": rate, "gaussian": eta}.get(family.name, click)
     variance = {"poisson": rate, "gaussian": np.full_like(eta, 0.49)}.get(family.name)
     variance = click * (1 - click) if variance is None else variance
