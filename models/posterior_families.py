@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -67,13 +68,14 @@ class GammaPosterior(PosteriorFamily):
 
 @dataclass(frozen=True)
 class WeibullPosterior(PosteriorFamily):
-    """z ~ Weibull(shape e^-s, scale e^location): its draws have plain gradients at any shape (maths 4.3)."""
+    """z ~ Weibull(shape pi / sqrt(6) e^-s, scale e^location), sd of log z e^s: its draws have plain gradients at any
+    shape (maths 4.3)."""
 
     name: ClassVar[str] = "weibull"
     scale: ClassVar[Scale] = Scale.RATE
 
     def law(self, location: Tensor, log_spread: Tensor) -> dist.Weibull:
-        return dist.Weibull(location.exp(), (-log_spread).exp())
+        return dist.Weibull(location.exp(), math.pi / math.sqrt(6.0) * (-log_spread).exp())
 
 
 def default_posterior(prior: PopularityDistribution) -> PosteriorFamily:
