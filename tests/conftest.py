@@ -12,17 +12,22 @@ import pytest
 import torch
 
 from pyrorec.guides import BilateralGuide
+from pyrorec.guides.popularity import PopularityGuide, starting_numbers
+from pyrorec.guides.record_encoder import GroupRecords, RecordEncoder
+from pyrorec.inference.records import Records
 from pyrorec.inference.train import module_local
 from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import Batch, Bilateral, BilateralModel
-from pyrorec.models.distributions import PopularityDistribution
+from pyrorec.models.distributions import PopularityDistribution, Prior
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
+from pyrorec.models.laws import single
+from pyrorec.models.popularity import Popularity, PopularityModel, RecordBatch
 from pyrorec.models.posterior_families import PosteriorFamily
 from pyrorec.models.predictors import Additive, LogAdditive, Plain, Predictor
 from pyrorec.models.prior_source import PriorSource
 from pyrorec.models.registry import Registry
 from pyrorec.models.rows import SparseRows
-from pyrorec.models.sharing import Sharing
+from pyrorec.models.sharing import PerInteraction, PerItem, PerPeriod, Sharing
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRIES: list[Registry[Any]] = [
@@ -138,6 +143,86 @@ def tiny() -> Iterator[Callable[..., Tiny]]:
             for side in ("user", "item", "user"):
                 q.refresh(model, side, rows[side])
         return Tiny(model, q, rows)
+
+    with module_local():
+        yield build
+
+
+@dataclass(frozen=True)
+class Popular:
+    """A small popularity model with its guide, in float64, and the records of a log."""
+
+    model: Popularity
+    guide: PopularityGuide
+    records: Records
+
+    def batch(self, ids: list[int] | None = None, kl_weight: float = 1.0) -> RecordBatch:
+        """A batch of some records, by default all."""
+        picked = torch.arange(len(self.records)) if ids is None else torch.tensor(ids)
+        return self.records.batch(picked, kl_weight, isinstance(self.model.spec.sharing, PerInteraction))
+
+    def q(self, batch: RecordBatch) -> None:
+        """The guide as a function of the batch alone."""
+        self.guide(batch, self.model)
+
+    def laws(self) -> dict[str, Any]:
+        """The posterior of every latent site, all groups."""
+        found = {site: single(law) for site, law in self.guide.laws().items()}
+        if self.model.spec.popularity is not None:
+            found["popularity"] = self.guide.popularity_law(self.model, torch.arange(self.model.groups))
+        return found
+
+
+USERS, ITEMS = 6, 5
+
+
+@pytest.fixture
+def popular() -> Iterator[Callable[..., Popular]]:
+    """Builds a perturbed popularity model and its guide on random records of 6 users and 5 items with features.
+
+    Parameters are local to their modules until the test ends, as they are in training.
+    """
+
+    def build(
+        spec: PopularityModel,
+        *,
+        records: int = 24,
+        columns: tuple[int, int] = (2, 1),
+        item_prior: Prior | None = None,
+        drawn: Callable[[Any], Any] = lambda law: law,
+        noise: float = 0.2,
+        seed: int = 0,
+    ) -> Popular:
+        g = torch.Generator().manual_seed(seed)
+        user, item = torch.randint(USERS, (records,), generator=g), torch.arange(records) % ITEMS
+        trials = torch.randint(1, 4, (records,), generator=g).double()
+        count = torch.poisson(torch.full((records,), 1.5).double(), generator=g)
+        value = count if spec.outcome is Outcome.COUNT else torch.minimum(count, trials)
+        if spec.outcome is Outcome.RATING:
+            value = torch.randn(records, generator=g).double() * trials
+        every = torch.arange(ITEMS)
+        group, item_of_group = {
+            PerItem: (item, every),
+            PerInteraction: (torch.arange(records), item),
+            PerPeriod: (item * 4 + torch.arange(records) % 4, every.repeat_interleave(4)),
+        }[type(spec.sharing)]
+        weight = 0.5 + torch.rand(records, generator=g).double()
+        log = Records(user, item, group, value, trials, weight, len(item_of_group), item_of_group)
+        features = [torch.randn(n, c, generator=g) for n, c in zip((USERS, ITEMS), columns, strict=True)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = Popularity(spec, *features, item_of_group, item_prior, level=-0.4).double()
+            encoder = RecordEncoder(*starting_numbers(model)) if spec.amortised else None
+            guide = PopularityGuide(model, encoder, drawn).double()
+            with torch.no_grad():
+                for parameter in [*model.parameters(), *guide.parameters()]:
+                    parameter += noise * torch.randn_like(parameter)
+            guide.refresh(model)
+            if encoder is not None:
+                batch = log.batch(torch.arange(records), 1.0, False)
+                affinity = model.affinity({site: law.mean for site, law in guide.laws().items()}, batch)
+                encoder.read(GroupRecords.of(group, log.groups, value, trials, affinity.detach()))
+        return Popular(model, guide, log)
 
     with module_local():
         yield build
