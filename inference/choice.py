@@ -81,7 +81,8 @@ def choose_popularity(
     """As `choose`, for the popularity model: affinity, sharing and whatever else is in `rest` go in as given.
 
     Clicks are Bernoulli and additive, counts Poisson and log-additive, ratings Gaussian and additive. Where absent
-    cells are unobserved and popularity is on the log scale, its prior comes from the exposure counts, else it is learned.
+    cells are unobserved and popularity is on the log scale, its prior comes from the exposure counts; else it is
+    learned.
     """
     found, default_family, default_binarise = RULES[log.kind]
     if predictor is None and popularity is not None:

@@ -25,6 +25,7 @@ from pyrorec.inference.checkpoints import (
 )
 from pyrorec.inference.choice import choose
 from pyrorec.inference.files import read_tensors, write_tensors, write_text
+from pyrorec.inference.objective import Expected, ScoreFunction
 from pyrorec.inference.observations import observe
 from pyrorec.inference.popularity_fitting import start_popularity
 from pyrorec.inference.run import Run
@@ -116,6 +117,11 @@ def begin(model: Any, log: Interactions, held_out: np.ndarray | None, training: 
 def _(
     model: BilateralModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
 ) -> Fitting:
+    if isinstance(training.objective, Expected | ScoreFunction):
+        raise InputError(
+            "Objectives expected and score-function are for the popularity model (--model popularity); the bilateral "
+            "one is trained by analytic, monte-carlo or map."
+        )
     return start(model, log, observe(log, model, held_out), training, context)
 
 
@@ -168,14 +174,13 @@ class Recorder:
         assert self.score is not None
         state = fitting.state
         metrics["validation"] = self.score(fitting.posterior())
-        warming = state.epoch <= fitting.training.kl_warmup
-        if metrics["validation"] > state.best and not warming:
+        if metrics["validation"] > state.best and not fitting.warming:
             state.best, state.best_epoch, state.stale = metrics["validation"], state.epoch, 0
             self.best = copy_parameters(fitting)
             if self.folder:
                 (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
                 write_tensors(self.folder / "checkpoints" / BEST, self.best, {"epoch": state.epoch})
-        elif not warming:
+        elif not fitting.warming:
             state.stale += 1
 
     def write(self, metrics: dict[str, Any]) -> bool:

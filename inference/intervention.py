@@ -167,6 +167,8 @@ def power(law: dist.TorchDistribution | None, weight: float, scale: Scale | None
     """The law of z^weight (a Gamma by two moments, any other exactly), or of weight x zeta on the log scale."""
     if isinstance(law, dist.Delta):
         return dist.Delta(law.v**weight if scale is Scale.RATE else weight * law.v)
+    if isinstance(law, dist.Exponential):
+        law = dist.Weibull(1 / law.rate, torch.ones_like(law.rate))
     if isinstance(law, dist.Normal | dist.LogNormal):
         return type(law)(weight * law.loc, (weight * law.scale).clamp_min(1e-9))
     if isinstance(law, dist.Weibull):

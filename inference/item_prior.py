@@ -61,8 +61,8 @@ def _(source: LearnedPopulation, log: Interactions, rule: Rule | None) -> tuple[
 def _(source: ExposureCounts, log: Interactions, rule: Rule | None) -> tuple[Estimate | None, Interactions]:
     if not isinstance(log.missing, Unobserved):
         raise InputError(
-            "Exposure counts may be the prior only where outcomes are modelled given exposure: use "
-            "--missing unobserved, or take the prior from earlier periods (--prior-source earlier), or learn it (learned)."
+            "Exposure counts may be the prior only where outcomes are modelled given exposure: use --missing "
+            "unobserved, or take the prior from earlier periods (--prior-source earlier), or learn it (learned)."
         )
     return needed(rule).fit(exposure_counts(log)), log
 

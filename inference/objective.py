@@ -59,11 +59,19 @@ class MonteCarlo(Objective):
         return MonteCarloELBO(num_particles=self.particles)
 
 
+class DirectWeibull(dist.Weibull):
+    """A Weibull without its reparameterised sampler, which an instance cannot give up."""
+
+    has_rsample = False
+
+
 @dataclass(frozen=True)
 class ScoreFunction(MonteCarlo):
     """Trace_ELBO with popularity drawn directly, its gradient by the score function (maths 1.3, B30)."""
 
     def drawn(self, law: dist.TorchDistribution) -> dist.TorchDistribution:
+        if isinstance(law, dist.Weibull):
+            return DirectWeibull(law.scale, law.concentration)
         return law.has_rsample_(False)
 
 

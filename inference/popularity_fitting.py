@@ -68,6 +68,11 @@ class PopularityFitting(Fitting):
     def holds_out(self) -> bool:
         return self.held_out is not None
 
+    @property
+    def warming(self) -> bool:
+        first_half = self.model.spec.affinity_first and self.state.epoch <= self.training.epochs // 2
+        return first_half or super().warming
+
     def begin(self) -> None:
         self.refresh()
 
@@ -120,7 +125,7 @@ class PopularityFitting(Fitting):
     @torch.no_grad()
     def read_records(self, records: Records) -> None:
         """Lets an amortised guide read these records, users and items through their mean affinities."""
-        encoder = self.guide.popularity["q"] if "q" in self.guide.popularity else None
+        encoder = self.guide.popularity["q"] if self.model.spec.popularity is not None else None
         if not isinstance(encoder, RecordEncoder):
             return
         batch = records.batch(torch.arange(len(records), device=records.user.device), 1.0, False)
@@ -134,7 +139,11 @@ class PopularityFitting(Fitting):
 
     def identity(self) -> Iterator[bytes]:
         yield repr((self.model.spec, self.log.missing, self.training, self.context.seed)).encode()
-        for part in (self.fitted.user, self.fitted.item, self.fitted.value, self.fitted.trials, self.fitted.weight):
+        columns = ("user", "item", "group", "value", "trials", "weight")
+        parts = [getattr(self.fitted, name) for name in columns] + [self.model.user.features, self.model.item.features]
+        if self.model.item_law is not None:
+            parts.append(self.model.item_prior)
+        for part in parts:
             yield part.detach().cpu().numpy().tobytes()
 
     def watcher(self) -> Score | None:

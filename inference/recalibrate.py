@@ -26,8 +26,9 @@ def recalibrate(run: Run, random_log: Interactions, intervention: Intervention |
     Who was shown what in a biased log says nothing of how often a random pair would be clicked, so no model identifies
     the base rate from it; a hundred random exposures do, to a standard error of about a quarter on the logit scale.
     The shift solves sum p = sum clicks over the sample, under an intervention (Observe by default). Rankings within a
-    user do not change. Logs the shift with its standard error. Raises InputError where the run predicts no clicks, no
-    pair of the sample is known to it, or all outcomes are alike.
+    user do not change under Deconfound; under Observe only items whose popularity is unequally known can change places,
+    as the response averages each over its own spread. Logs the shift with its standard error. Raises InputError where
+    the run predicts no clicks, no pair of the sample is known to it, or all outcomes are alike.
     """
     if run.posterior.response.outcome is not Outcome.CLICK:
         raise InputError("Only click probabilities have a base rate to correct; this run predicts counts or ratings.")

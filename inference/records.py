@@ -73,14 +73,14 @@ def records_of(log: Interactions, spec: PopularityModel) -> Records:
     group, groups, item_of_group = grouped(log, spec.sharing)
     weight = inverse_propensities(log) if spec.inverse_propensity else np.ones(len(log))
     return Records(
-        user=torch.as_tensor(log.user),
-        item=torch.as_tensor(log.item),
-        group=torch.as_tensor(group),
+        user=torch.tensor(log.user),
+        item=torch.tensor(log.item),
+        group=torch.tensor(group),
         value=torch.as_tensor(seen.value, dtype=torch.float32),
         trials=torch.as_tensor(seen.trials, dtype=torch.float32),
         weight=torch.as_tensor(weight / weight.mean(), dtype=torch.float32),
         groups=groups,
-        item_of_group=torch.as_tensor(item_of_group),
+        item_of_group=torch.tensor(item_of_group),
     )
 
 
@@ -123,7 +123,7 @@ def drawn_negatives(log: Interactions, records: Records, ratio: float, weight: f
     """
     rng = np.random.default_rng(seed)
     cells = log.n_users * log.n_items
-    stored = np.sort(log.user * log.n_items + log.item)
+    stored = np.unique(log.user * log.n_items + log.item)  # a pair may have a cell for each exposure
     wanted = min(int(np.ceil(ratio * len(log))), cells - len(stored))
     flat = rng.integers(cells, size=int(wanted / max(1 - len(stored) / cells, 1e-3) * 1.1) + 16)
     place = np.searchsorted(stored, flat).clip(max=len(stored) - 1)

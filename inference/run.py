@@ -42,12 +42,15 @@ class Run:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch that `fit` kept, counted from 0: the first of the best validation score after the KL warm-up.
+        """The epoch that `fit` kept, counted from 0: the first of the best validation score after the KL warm-up (and,
+        where affinity comes first, after popularity began to move).
 
         None where nothing was watched.
         """
+        waiting = isinstance(self.spec, PopularityModel) and self.spec.affinity_first
+        early = max(self.training.kl_warmup, self.training.epochs // 2 if waiting else 0)
         watched = [line for line in self.metrics if "validation" in line]
-        watched = [line for line in watched if line["epoch"] + 1 > self.training.kl_warmup]
+        watched = [line for line in watched if line["epoch"] + 1 > early]
         return int(max(watched, key=lambda line: line["validation"])["epoch"]) if watched else None
 
     def recommend(

@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pyrorec.data import InputError
@@ -24,6 +23,8 @@ from pyrorec.models.predictors import Offset, Product
 
 NODES = 15
 GRID = 31
+LOWEST_LOG = -50.0
+HALVINGS = 28
 Response = Callable[[Tensor], Tensor]
 
 
@@ -122,18 +123,28 @@ class ProductSurface(Surface):
         return (second - (match * link) ** 2).clamp_min(0).sqrt()
 
     def quantile(self, p: float) -> Tensor:
-        """Posterior p-quantile of h g, off a grid of 31 x 31 equally probable pairs: the probability of falling below
-        is p to within .02."""
+        """Posterior p-quantile of h g, by bisection of its logarithm, with 31 equally probable values of g: the
+        probability of falling below is p to within .02."""
         law, predictor = self.law.law, self._product()
         if law is None or not self.law.uncertain:
             return super().quantile(p)
-        middles = (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
-        deviations = torch.special.ndtri(middles).to(self.mean)
-        shape = (GRID,) + (1,) * self.mean.dim()
-        match = F.logsigmoid(self.mean + deviations.view(shape) * self.variance.sqrt())
-        link = torch.stack([predictor.log_link(quantiles(law, float(u)))[0] for u in middles])
-        pairs = (match[:, None] + link.to(match)).flatten(0, 1)
-        return torch.quantile(pairs, p, dim=0).exp()
+        middles = [(place + 0.5) / GRID for place in range(GRID)]
+        links = [predictor.log_link(quantiles(law, middle)).to(self.mean) for middle in middles]
+        low, high = torch.full_like(self.mean, LOWEST_LOG), torch.zeros_like(self.mean)
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            under = self._below(middle, links) < p
+            low, high = torch.where(under, middle, low), torch.where(under, high, middle)
+        return (0.5 * (low + high)).exp()
+
+    def _below(self, log_x: Tensor, links: list[Tensor]) -> Tensor:
+        """P(h g <= x) for a normal linear predictor and equally probable values of g, given as logarithms."""
+        sd, total = self.variance.sqrt().clamp_min(1e-6), torch.zeros_like(self.mean)
+        for link in links:
+            log_match = log_x - link
+            eta = log_match - torch.log(-torch.expm1(log_match.clamp_max(-1e-7)))
+            total = total + torch.where(log_match < 0, torch.special.ndtr((eta - self.mean) / sd), 1.0)
+        return total / len(links)
 
     def _product(self) -> Product:
         predictor = self.posterior.item_effect.predictor

@@ -161,6 +161,8 @@ def publish(work: Path, folder: Path) -> Path:
     for name in LINKED:
         if (final / name).exists():
             link(folder / name, Path("current") / name)
+        elif (folder / name).is_symlink():  # the version before had one
+            (folder / name).unlink()
     return final
 
 

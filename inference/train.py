@@ -80,6 +80,11 @@ class Fitting(ABC):
     def steps_per_epoch(self) -> int:
         """Number of optimiser steps in an epoch."""
 
+    @property
+    def warming(self) -> bool:
+        """Whether the epoch just done is too early to be kept as the best: its KL weight was still rising."""
+        return self.state.epoch <= self.training.kl_warmup
+
     @abstractmethod
     def begin(self) -> None:
         """What has to be done before the first epoch."""

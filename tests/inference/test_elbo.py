@@ -178,8 +178,6 @@ def test_analytic_refuses_a_pair_without_closed_form() -> None:
     def guide() -> None:
         pyro.sample("z", dist.StudentT(torch.tensor(4.0)))
 
-    with pytest.raises(
-        NotImplementedError, match=r"site 'z' has no closed-form KL\(StudentT \|\| Normal\).*MonteCarlo"
-    ):
+    with pytest.raises(NotImplementedError, match=r"site 'z': no closed-form KL\(StudentT \|\| Normal\).*MonteCarlo"):
         AnalyticELBO().differentiable_loss(model, guide)
     assert np.isfinite(float(MonteCarloELBO().differentiable_loss(model, guide)))

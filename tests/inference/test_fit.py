@@ -21,9 +21,9 @@ from torch import Tensor
 
 from pyrorec.data import InputError, Interactions, Unobserved, Zero
 from pyrorec.inference import train as loop
+from pyrorec.inference.bilateral_fitting import start
 from pyrorec.inference.checkpoints import copy_parameters
 from pyrorec.inference.files import read_tensors
-from pyrorec.inference.bilateral_fitting import start
 from pyrorec.inference.fit import fit, held_out_cells
 from pyrorec.inference.objective import MAP, Analytic, MonteCarlo
 from pyrorec.inference.observations import observe

@@ -18,7 +18,7 @@ from pyrorec.inference.intervention import Deconfound, Intervention, Observe, Se
 from pyrorec.inference.posterior import Posterior, quantiles, read_posterior
 from pyrorec.inference.scores import PlugIn, Predictive, Quantile, Reading, Thompson, pair_surface, surface
 from pyrorec.models.distributions import Scale
-from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Poisson
+from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Poisson, Probit
 from pyrorec.models.predictors import Additive, LogAdditive, Plain, Predictor
 
 DRAWS = 20_000
@@ -26,6 +26,7 @@ RESPONSE = {
     "poisson": np.exp,
     "bernoulli": special.expit,
     "cloglog": lambda e: -np.expm1(-np.exp(e)),
+    "probit": special.ndtr,
     "gaussian": lambda e: e,
 }
 USERS, ITEMS = pd.Index([f"u{i}" for i in range(6)]), pd.Index([f"i{i}" for i in range(5)])
@@ -35,6 +36,7 @@ POPULAR = [
     (LogAdditive(), Cloglog()),
     (Additive(), Poisson()),
     (Additive(), Bernoulli()),
+    (Additive(), Probit()),
     (Additive(), Gaussian()),
 ]
 with_popularity = pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pyrorec.data import InputError, Missing, Unobserved, Weighted, Zero
-from pyrorec.inference.objective import MAP, Analytic, MonteCarlo, Objective
+from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
 from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
 from pyrorec.inference.settings import Training
 from pyrorec.inference.settings_file import (
@@ -89,6 +89,7 @@ def test_a_model_as_plain_values() -> None:
     """The words of config.toml; a field without a value is left out."""
     model = BilateralModel(factors=3, family=Poisson(), popularity=Gamma(shape=2.0))
     assert model_to_plain(model) == {
+        "kind": "bilateral",
         "factors": 3,
         "family": {"name": "poisson"},
         "predictor": {"name": "log-additive"},
@@ -107,8 +108,9 @@ def test_parts_may_be_given_by_name_alone() -> None:
 
 
 def concrete(kind: type) -> list[type]:
-    """The package's own classes of a kind."""
-    return [cls for cls in kind.__subclasses__() if cls.__module__.startswith("pyrorec.")]
+    """The package's own classes of a kind, whatever they derive from."""
+    own = [cls for cls in kind.__subclasses__() if cls.__module__.startswith("pyrorec.")]
+    return own + [cls for parent in own for cls in concrete(parent)]
 
 
 def test_every_objective_and_schedule_is_covered_here() -> None:
@@ -116,7 +118,9 @@ def test_every_objective_and_schedule_is_covered_here() -> None:
     assert {type(s) for s in SCHEDULES} == set(concrete(Schedule))
 
 
-OBJECTIVES: list[Objective] = [Analytic(), MonteCarlo(), MonteCarlo(particles=5), MAP()]
+OBJECTIVES: list[Objective] = [
+    Analytic(), Expected(), MonteCarlo(), MonteCarlo(particles=5), ScoreFunction(), ScoreFunction(particles=3), MAP(),
+]  # fmt: skip
 SCHEDULES: list[Schedule] = [ItemsThenUsers(), ItemsThenUsers(passes=3), UsersThenItems(), UsersThenItems(passes=2)]
 
 
@@ -157,7 +161,7 @@ def test_names_and_values_that_do_not_exist_are_refused() -> None:
         with pytest.raises(InputError, match=match):
             model_from_plain(plain)
     for plain, match in (
-        ({"objective": "exact"}, "no 'exact'; there are: analytic, monte-carlo, map"),
+        ({"objective": "exact"}, "no 'exact'; there are: analytic, expected, monte-carlo, score-function, map"),
         ({"schedule": {"name": "users-then-items", "passes": 0}}, "passes must be at least 1"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"epochs": 2.5}, "epochs must be a whole number"),
