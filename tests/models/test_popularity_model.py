@@ -272,3 +272,34 @@ def test_affinity_sums_both_sides(popular: Build) -> None:
     for row in range(len(fit.records)):
         one = fit.model.affinity(values, fit.batch([row]))
         torch.testing.assert_close(one[0], got[row], rtol=1e-12, atol=1e-12)
+
+
+EXPECTED = {
+    "additive": PopularityModel(Linear(), Bernoulli(), Additive(), source=ExposureCounts()),
+    "frailty": replace(FRAILTY, source=ExposureCounts()),
+    "plain": PopularityModel(FactorisationMachine(factors=2), Bernoulli(), Plain()),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_linear_weights_are_integrated_exactly(popular: Build, name: str) -> None:
+    """At drawn factors, the expectation over linear weights and popularity of both sides equals its draws."""
+    draws, fit = 40_000, popular(EXPECTED[name])
+    torch.manual_seed(3)
+    linear = [site for site in fit.laws() if site.endswith(("effect", "weights"))]
+    assert linear == ["user_effect", "user_weights", "item_effect", "item_weights"]
+    laws = {site: dist.Normal(law.mean.detach(), 0.7) if site in linear else law for site, law in fit.laws().items()}
+    values = {site: law.sample() for site, law in laws.items()}
+    batch = fit.batch()
+    with torch.no_grad():
+        exact = fit.model.expected(batch, laws, values)
+        drawn = {site: laws[site].sample((draws,)) for site in linear}
+        affinity = torch.vmap(lambda own: fit.model.affinity(values | own, batch))(drawn)
+        z = laws["popularity"].sample((draws,))[:, batch.group] if "popularity" in laws else torch.zeros(draws, 24)
+        family, predictor = fit.model.component("family"), fit.model.component("predictor")
+        each = predictor.log_prob(family, batch.value, batch.trials, affinity, z)
+        error = each.std(0) / draws**0.5
+        assert ((exact - each.mean(0)).abs() < 4 * error).all()
+        for site in linear:  # each of them matters by more than that
+            narrow = laws | {site: dist.Normal(laws[site].mean, 1e-6)}
+            assert ((fit.model.expected(batch, narrow, values) - exact).abs() > 8 * error).any(), site
