@@ -76,9 +76,9 @@ def records_of(log: Interactions, spec: PopularityModel) -> Records:
         user=torch.tensor(log.user),
         item=torch.tensor(log.item),
         group=torch.tensor(group),
-        value=torch.as_tensor(seen.value, dtype=torch.float32),
-        trials=torch.as_tensor(seen.trials, dtype=torch.float32),
-        weight=torch.as_tensor(weight / weight.mean(), dtype=torch.float32),
+        value=torch.tensor(seen.value, dtype=torch.float32),
+        trials=torch.tensor(seen.trials, dtype=torch.float32),
+        weight=torch.tensor(weight / weight.mean(), dtype=torch.float32),
         groups=groups,
         item_of_group=torch.tensor(item_of_group),
     )

@@ -103,7 +103,10 @@ def part_from_plain(part: str, value: Any) -> Any:
         raise InputError(f"[model] {part}: {error.args[0]}.") from error
     check_fields(kind, fields, f"model.{part}")
     check_positive({name: fields.get(name) for name in kind.learned}, f"model.{part}")
-    return kind(**fields)
+    try:
+        return kind(**fields)
+    except ValueError as error:
+        raise InputError(f"[model.{part}] {error}.") from error
 
 
 def training_to_plain(training: Training) -> dict[str, Any]:

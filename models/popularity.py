@@ -66,8 +66,6 @@ class PopularityModel:
         self.predictor.check_family(self.family)
         if self.affinity.factors < 0 or self.negatives <= 0:
             raise UnfitPair("factors must not be negative, and negatives must be above zero")
-        if isinstance(self.sharing, PerPeriod) and self.sharing.periods < 1:
-            raise UnfitPair(f"popularity per period needs at least 1 period, not {self.sharing.periods}")
         for what, part in (("popularity", self.popularity), ("posterior", self.posterior)):
             self._check_scale(what, part)
 

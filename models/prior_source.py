@@ -40,3 +40,7 @@ class EarlierPeriods(PriorSource):
     name: ClassVar[str] = "earlier"
 
     share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share must lie strictly between 0 and 1, not {self.share}")

@@ -37,6 +37,10 @@ class PerPeriod(Sharing):
 
     periods: int = 4
 
+    def __post_init__(self) -> None:
+        if self.periods < 1:
+            raise ValueError(f"periods must be at least 1, not {self.periods}")
+
 
 @dataclass(frozen=True)
 class PerInteraction(Sharing):
