@@ -76,9 +76,10 @@ def main() -> None:
 
 
 def parts(data: Path) -> tuple[Interactions, Interactions]:
-    """(train, test) with ratings as values; absent cells say nothing."""
-    log = pr.read_interactions(data).with_missing(pr.Unobserved())
-    return pr.split_by_exposure(log)
+    """(train, test) with ratings as values and the features beside the log, if any; absent cells say nothing."""
+    tables = {f"{side}_features": data.with_name(f"{side}_features.parquet") for side in ("user", "item")}
+    known = {name: path for name, path in tables.items() if path.exists()}
+    return pr.split_by_exposure(pr.read_interactions(data, **known).with_missing(pr.Unobserved()))
 
 
 def clicks(ratings: Interactions) -> Interactions:

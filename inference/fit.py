@@ -66,7 +66,7 @@ def fit(
         choice = choose(log)
         model, log, reason = choice.model, log.with_missing(choice.missing), choice.reason
         logger.info(reason)
-    training = training or default_training(model)
+    training = training or default_training(model, len(log))
     context = context or Context()
     context = replace(context, seed=int(context.seed if seed is None else seed))
     check_device(context.device)

@@ -30,7 +30,7 @@ from pyrorec.inference.validation import Score, watch
 from pyrorec.models.popularity import Popularity, PopularityModel, RecordBatch
 from pyrorec.models.sharing import PerInteraction, PerItem
 
-SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 512, 65_536, 10
+SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 2_048, 65_536, 10
 """Records a step: a tenth of the log within these bounds, unless the training says otherwise."""
 
 

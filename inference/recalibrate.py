@@ -4,47 +4,104 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.optimize import toms748
+from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.inference.intervention import Intervention, Observe
-from pyrorec.inference.level import matching_shift
 from pyrorec.inference.run import Run
-from pyrorec.inference.scores import Predictive, pair_surface
+from pyrorec.inference.scores import Predictive, Surface, pair_surface
 from pyrorec.models.families import Outcome
 
 logger = logging.getLogger("pyrorec")
+LARGEST_SHIFT = 8.0
 
 
-@torch.no_grad()
-def recalibrate(run: Run, random_log: Interactions, intervention: Intervention | None = None) -> Run:
+@dataclass(frozen=True)
+class ShiftPrior:
+    """What is believed of the shift before the sample is seen: N(mean, sd) on the linear predictor; flat by default."""
+
+    mean: float = 0.0
+    sd: float = math.inf
+
+
+def recalibrate(
+    run: Run, random_log: Interactions, intervention: Intervention | None = None, prior: ShiftPrior | None = None
+) -> Run:
     """The run with one number added to every linear predictor, so that it expects the clicks of a random sample.
 
     Who was shown what in a biased log says nothing of how often a random pair would be clicked, so no model identifies
     the base rate from it; a hundred random exposures do, to a standard error of about a quarter on the logit scale.
-    The shift solves sum p = sum clicks over the sample, under an intervention (Observe by default). Rankings within a
-    user do not change under Deconfound; under Observe only items whose popularity is unequally known can change places,
-    as the response averages each over its own spread. Logs the shift with its standard error. Raises InputError where
-    the run predicts no clicks, no pair of the sample is known to it, or all outcomes are alike.
+    The shift is the mode of its posterior given the sample, under an intervention (Observe by default); `prior` is flat
+    unless given, and `shift_by_propensity` reads one off the log's propensities. Rankings within a user do not change.
+    Logs the shift with its standard error. Raises InputError where the run predicts no clicks, no pair of the sample is
+    known to it, or a flat prior meets outcomes that are all alike.
     """
+    user, item, known = known_cells(run, random_log)
+    value, trials = random_log.value[known], random_log.trials[known]
+    prior = prior or ShiftPrior()
+    if math.isinf(prior.sd) and not 0 < value.sum() < trials.sum():
+        raise InputError(
+            f"The random sample has {value.sum():g} clicks in {trials.sum():g} known trials: it needs some of both "
+            "outcomes, or a prior on the shift."
+        )
+    with torch.no_grad():
+        cells = pair_surface(run.posterior, intervention or Observe(), user, item)
+        shift, error = most_probable_shift(cells, value, trials, prior)
+    logger.info(
+        f"base rate moved by {shift:+.3f} (sd {error:.3f}) on the linear predictor, from {trials.sum():g} trials"
+    )
+    return replace(run, posterior=replace(run.posterior, level_shift=run.posterior.level_shift + shift))
+
+
+def shift_by_propensity(run: Run) -> ShiftPrior:
+    """The shift at which the run expects the clicks of its own log weighted by inverse propensity, and as much doubt.
+
+    Propensities explain a part of who was shown what; the part that they leave out may be as large as the one they
+    explain, so the prior's sd is the size of its mean. Raises InputError for a log without propensities.
+    """
+    log = run.log
+    if log.propensity is None:
+        raise InputError("The run's log has no propensities; leave the prior out, or give one.")
+    user, item, _ = known_cells(run, log)
+    weight = log.trials / log.propensity
+    with torch.no_grad():
+        cells = pair_surface(run.posterior, Observe(), user, item)
+        shift, _ = most_probable_shift(cells, log.value / log.trials * weight, weight, ShiftPrior())
+    return ShiftPrior(shift, max(abs(shift), 1e-3))
+
+
+def known_cells(run: Run, log: Interactions) -> tuple[Tensor, Tensor, np.ndarray]:
+    """Codes of the cells whose user and item the run knows, and their numbers. Refuses a run without clicks."""
     if run.posterior.response.outcome is not Outcome.CLICK:
         raise InputError("Only click probabilities have a base rate to correct; this run predicts counts or ratings.")
-    user, item = random_log.recode(run.posterior.users, run.posterior.items)
+    user, item = log.recode(run.posterior.users, run.posterior.items)
     known = np.flatnonzero((user >= 0) & (item >= 0))
-    clicks, trials = float(random_log.value[known].sum()), float(random_log.trials[known].sum())
-    if not 0 < clicks < trials:
-        raise InputError(
-            f"The random sample has {clicks:g} clicks in {trials:g} known trials: it needs some of both outcomes."
-        )
-    codes = torch.as_tensor(user[known]), torch.as_tensor(item[known])
-    surface = pair_surface(run.posterior, intervention or Observe(), *codes)
-    shift = matching_shift(surface, torch.as_tensor(random_log.trials[known]), clicks)
-    if shift is None:
+    if not len(known):
+        raise InputError("No pair of the random sample is known to the run; check the id columns.")
+    return torch.as_tensor(user[known]), torch.as_tensor(item[known]), known
+
+
+def most_probable_shift(
+    cells: Surface, value: np.ndarray, trials: np.ndarray, prior: ShiftPrior
+) -> tuple[float, float]:
+    """Mode and sd of the shift's posterior: where the clicks beyond those expected balance the prior's pull."""
+    variance = cells.variance
+
+    def expected(shift: float) -> np.ndarray:
+        moved = replace(cells, mean=cells.mean + shift, spread=lambda: variance)
+        p: np.ndarray = Predictive().score(moved).double().numpy()
+        return p
+
+    def slope(shift: float) -> float:
+        return float((value - trials * expected(shift)).sum()) - (shift - prior.mean) / prior.sd**2
+
+    if slope(-LARGEST_SHIFT) < 0 or slope(LARGEST_SHIFT) > 0:
         raise InputError("No shift of the level makes the run expect the clicks of the random sample.")
-    p = Predictive().score(replace(surface, mean=surface.mean + shift)).double().numpy()
-    error = 1 / math.sqrt(float((random_log.trials[known] * p * (1 - p)).sum()))
-    logger.info(f"base rate moved by {shift:+.3f} (se {error:.3f}) on the linear predictor, from {trials:g} trials")
-    return replace(run, posterior=replace(run.posterior, level_shift=run.posterior.level_shift + shift))
+    shift = float(toms748(slope, -LARGEST_SHIFT, LARGEST_SHIFT, xtol=1e-5))
+    p = expected(shift)
+    return shift, float((float((trials * p * (1 - p)).sum()) + 1 / prior.sd**2) ** -0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyrorec.inference.objective import Analytic, Expected, Objective
@@ -85,10 +85,18 @@ class Context:
     progress: bool = True
 
 
-POPULARITY_TRAINING = Training(objective=Expected(), epochs=150, learning_rate=3e-2, validate_every=10)
-"""Defaults for the popularity model: a log of records takes few, large steps, and nothing about z is sampled."""
+POPULARITY_TRAINING = Training(
+    objective=Expected(), epochs=200, learning_rate=3e-2, validation_fraction=0.0, validate_every=10
+)
+"""Defaults for the popularity model: few, large steps to the optimum. Its prior scales are learned in the bound, so
+there is no early stopping to tune on held-out cells, and nothing about z is sampled."""
+FEWEST_EPOCHS = 30
+RECORDS_SEEN = 20_000_000
+"""Records that a fit of the popularity model passes over in all, beyond `FEWEST_EPOCHS` epochs."""
 
 
-def default_training(spec: object) -> Training:
-    """How a kind of model is trained where nobody says."""
-    return POPULARITY_TRAINING if isinstance(spec, PopularityModel) else Training()
+def default_training(spec: object, records: int) -> Training:
+    """How a kind of model is trained on so many records where nobody says."""
+    if not isinstance(spec, PopularityModel):
+        return Training()
+    return replace(POPULARITY_TRAINING, epochs=min(200, max(FEWEST_EPOCHS, RECORDS_SEEN // max(records, 1))))

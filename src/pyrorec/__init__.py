@@ -8,7 +8,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "pyrorec.baselines": ("Ease", "Popularity"),
+    "pyrorec.baselines": ("Ease", "IpsMF", "LogisticMF", "MixedLogistic", "Popularity", "PopularityIpsMF"),
     "pyrorec.data": (
         "Columns", "InputError", "Interactions", "Unobserved", "Weighted", "Zero", "catalogue", "embedded_log",
         "embedded_truth", "hold_out", "read_interactions", "split", "split_by_exposure", "split_by_time",
@@ -20,15 +20,19 @@ _HOMES = {
     "pyrorec.inference.fit": ("fit",),
     "pyrorec.inference.intervention": ("Deconfound", "Intervention", "Observe", "SetPopularity", "Temper"),
     "pyrorec.inference.objective": ("MAP", "Analytic", "Expected", "MonteCarlo", "ScoreFunction"),
+    "pyrorec.inference.pairwise": ("Pd", "Pda"),
+    "pyrorec.inference.recalibrate": ("ShiftPrior", "recalibrate", "shift_by_propensity"),
     "pyrorec.inference.run": ("Run",),
     "pyrorec.inference.schedule": ("ItemsThenUsers", "UsersThenItems"),
     "pyrorec.inference.scores": ("PlugIn", "Predictive", "Quantile", "Thompson"),
     "pyrorec.inference.settings": ("Context", "Training"),
     "pyrorec.inference.store": ("load",),
+    "pyrorec.inference.uncertainty": ("variance_parts",),
     "pyrorec.models.affinities": ("Dot", "FactorisationMachine", "Linear"),
     "pyrorec.models.bilateral": ("BilateralModel", "UnfitPair"),
-    "pyrorec.models.distributions": ("Exponential", "Gamma", "LogNormal", "Normal"),
+    "pyrorec.models.distributions": ("Exponential", "Gamma", "LogNormal", "Normal", "Prior", "Scope"),
     "pyrorec.models.families": ("Bernoulli", "Cloglog", "Gaussian", "Poisson", "Probit"),
+    "pyrorec.models.marginals": ("adjust",),
     "pyrorec.models.popularity": ("PopularityModel",),
     "pyrorec.models.posterior_families": (
         "GammaPosterior", "LogNormalPosterior", "NormalPosterior", "WeibullPosterior",

@@ -258,6 +258,9 @@ def recalibrate(
     intervention: InterventionName = "observe",
     weight: Weight = None,
     popularity: PopularityValue = None,
+    use_propensities: Annotated[
+        bool, typer.Option("--use-propensities", help="Start from what the run's own propensities say.")
+    ] = False,
     user_column: UserColumn = "user_id",
     item_column: ItemColumn = "item_id",
     value_column: ValueColumn = "value",
@@ -266,13 +269,15 @@ def recalibrate(
     propensity_column: PropensityColumn = "propensity",
 ) -> None:
     """Correct a run's base rate by a small random sample, as a new version of the run."""
+    from pyrorec.commands.fit import add_version
     from pyrorec.inference.recalibrate import recalibrate as corrected
-    from pyrorec.inference.store import save
+    from pyrorec.inference.recalibrate import shift_by_propensity
 
     loaded = load_run(run)
     names = columns(user_column, item_column, value_column, timestamp_column, exposure_column, propensity_column)
     asked = build_intervention(intervention, weight, popularity, loaded)
-    version = save(corrected(loaded, read_test(random_log, names), asked), run)
+    prior = shift_by_propensity(loaded) if use_propensities else None
+    version = add_version(corrected(loaded, read_test(random_log, names), asked, prior), run)
     typer.echo(f"run in {run} ({version.name})")
 
 

@@ -148,7 +148,9 @@ def resolve_missing(config: dict[str, Any], flags: dict[str, Any]) -> Missing | 
     return None if plain is None else missing_from_plain(plain)
 
 
-def resolve_training(kind: type[ModelSpec], config: dict[str, Any], flags: dict[str, Any]) -> Training:
-    """Training settings: flags over the configuration over the defaults of the kind of model."""
+def resolve_training(kind: type[ModelSpec], config: dict[str, Any], flags: dict[str, Any], records: int) -> Training:
+    """Training settings: flags over the configuration over the defaults of the kind of model for so many records."""
     given = {name: value for name, value in flags.items() if value is not None}
-    return training_from_plain(training_to_plain(default_training(kind())) | config.get("training", {}) | given)
+    return training_from_plain(
+        training_to_plain(default_training(kind(), records)) | config.get("training", {}) | given
+    )

@@ -71,8 +71,9 @@ def run_fit(request: Request) -> None:
     check_device(request.device)
     config = read_config(request.config)
     kind = resolve_kind(config, request.kind)
-    seed, training = resolve_seed(config, request.seed), resolve_training(kind, config, request.training)
+    seed = resolve_seed(config, request.seed)
     train, test = read_parts(request, seed, takes_negative(config, request.model))
+    training = resolve_training(kind, config, request.training, len(train))
     choice = resolve_model(kind, config, request.model, train)
     train = train.with_missing(choice.missing)
     check_values(train, choice.model)
@@ -107,9 +108,7 @@ def read_parts(request: Request, seed: int, allow_negative: bool) -> tuple[Inter
 
 def start_folder(request: Request) -> Path:
     """The working folder: fresh, or the interrupted fit's when resuming."""
-    if not request.resume:
-        discard(working_path(request.out))
-    return working_folder(request.out)
+    return working_folder(request.out) if request.resume else start_over(request.out)
 
 
 def publish_run(request: Request, run: Run, test: Interactions | None, work: Path) -> None:
@@ -124,6 +123,20 @@ def publish_run(request: Request, run: Run, test: Interactions | None, work: Pat
     if evaluation is not None:
         print_evaluation(evaluation)
     typer.echo(f"run in {request.out} ({final.name}), report in {request.out / 'report.html'}")
+
+
+def add_version(run: Run, folder: Path) -> Path:
+    """Makes a run the current version of its folder, report included; returns the version's folder."""
+    work = start_over(folder)
+    write_contents(run, work)
+    write_report(run, work / "report.html", diagnostics=diagnose(run))
+    return publish(work, folder)
+
+
+def start_over(folder: Path) -> Path:
+    """A fresh working folder."""
+    discard(working_path(folder))
+    return working_folder(folder)
 
 
 @contextmanager
