@@ -165,7 +165,7 @@ def test_every_command_works_on_a_popularity_run(place: Path, flags: tuple[str, 
 def test_recalibrate_adds_a_version_that_expects_the_clicks_of_the_sample(place: Path) -> None:
     succeeds("fit", "log.csv", "--model", "popularity", "--out", "own", *QUICK)
     said = succeeds("recalibrate", "own", "random.csv", "--intervention", "deconfound")
-    (shift,) = re.findall(r"base rate moved by ([+-][\d.]+) \(se [\d.]+\)", said.out)
+    (shift,) = re.findall(r"base rate moved by ([+-][\d.]+) \(s[de] [\d.]+\)", said.out)
     assert "run in own (0002)" in said.out
     assert (settings("own/versions/0001")["level_shift"], settings("own")["level_shift"]) == (
         0.0,

@@ -20,7 +20,7 @@ from pyrorec.models.prior_source import ExposureCounts
 from pyrorec.simulation.record_world import RecordWorld, SimulatedRecords
 
 WORLD = RecordWorld(users=400, items=100, records=20_000)
-TRAINING = Training(objective=Expected(), epochs=60, learning_rate=0.05, validation_fraction=0.0, batch_size=4_000)
+TRAINING = Training(objective=Expected(), epochs=40, learning_rate=0.05, validation_fraction=0.0, batch_size=4_000)
 
 
 @pytest.fixture(scope="module")
