@@ -46,7 +46,7 @@ SPECS = {
     ),
     "plain, machine": PopularityModel(MACHINE, Bernoulli(), Plain()),
 }
-EVALUATIONS = 50
+EVALUATIONS = 36
 ESTIMATORS = {"expected": ExpectedELBO, "analytic": AnalyticELBO, "monte carlo": MonteCarloELBO}
 
 
@@ -117,7 +117,7 @@ def test_the_less_is_sampled_the_less_a_gradient_varies(popular: Build, spec: Po
     """Without draws, by reparameterised draws, by the score function (maths 1.3, B30): one mean, growing variance."""
     exact, drawn, score = (
         gradients(popular, spec, objective, n)
-        for objective, n in ((Expected, 50), (MonteCarlo(), 50), (ScoreFunction(), 120))
+        for objective, n in ((Expected, 16), (MonteCarlo(), 36), (ScoreFunction(), 72))
     )
     spread = [x.var(0).sum() for x in (exact, drawn, score)]
     assert spread[0] < 0.5 * spread[1]
@@ -192,7 +192,7 @@ def test_climbing_the_bound_finds_the_conjugate_posterior(popular: Build) -> Non
     shape, rate, evidence, points = conjugate(fit)
     location, log_spread = torch.zeros(5).double().requires_grad_(), torch.zeros(5).double().requires_grad_()
     optimiser = torch.optim.LBFGS(
-        [location, log_spread], max_iter=200, tolerance_grad=1e-10, tolerance_change=0, line_search_fn="strong_wolfe"
+        [location, log_spread], max_iter=60, tolerance_grad=1e-10, tolerance_change=0, line_search_fn="strong_wolfe"
     )
 
     def closure() -> torch.Tensor:

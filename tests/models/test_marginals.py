@@ -38,7 +38,7 @@ from pyrorec.models.predictors import (
 )
 
 EFFECT, HALF, SATURATION, STEEPNESS = 0.6, 1.4, 0.7, 0.9
-ETA = [-6.0, -1.5, 0.0, 0.7, 2.5]
+ETA = [-6.0, -0.4, 2.5]
 
 
 def f64(x: object) -> torch.Tensor:
@@ -54,11 +54,11 @@ PREDICTORS: list[Predictor] = [
     ProductTanh(steepness=STEEPNESS),
 ]
 LAWS: dict[type, list[tuple[float, ...]]] = {
-    dist.Gamma: [(0.5, 0.9), (1.0, 1.0), (6.0, 3.0)],
+    dist.Gamma: [(0.5, 0.9), (6.0, 3.0)],
     dist.Exponential: [(0.7,)],
     dist.LogNormal: [(-0.3, 0.6), (0.5, 1.5)],
     dist.Weibull: [(1.3, 0.8), (0.6, 2.5)],
-    dist.Normal: [(0.5, 0.9), (1.0, 1.0), (6.0, 3.0)],
+    dist.Normal: [(0.5, 0.9), (6.0, 3.0)],
 }
 FAMILIES: list[Family] = [family.example() for family in Family.registry]
 
@@ -171,7 +171,7 @@ def by_quadrature(case: Case, eta: float, of: int = 0) -> float:
     law, at, predictor, family = case
     density, response = log_density(law, at), responses(predictor, family, law)[of]
     if law in (dist.Normal, dist.LogNormal):
-        edges = at[0] + at[1] * np.linspace(-20, 20, 21)
+        edges = at[0] + at[1] * np.linspace(-20, 20, 11)
     else:
         shape = {dist.Gamma: at[0], dist.Exponential: 1.0, dist.Weibull: at[-1]}[law]
         middle = float(law(*map(f64, at)).mean.log())
@@ -211,7 +211,7 @@ def test_means_match_quadrature(case: Case, eta: float) -> None:
 
 
 @every_probability
-@pytest.mark.parametrize("eta", [-25.0, -6.0, 0.7, 6.0])
+@pytest.mark.parametrize("eta", [-25.0, 0.7, 6.0])
 def test_both_ends_of_a_probability_keep_their_digits(case: Case, eta: float) -> None:
     """log P and log(1 - P) to relative accuracy of P and of 1 - P, whichever is rare."""
     got = marginal_probability(law_of(case), case[2], case[3], f64(eta))
@@ -314,7 +314,7 @@ def test_cheap_approximations_serve_only_by_name() -> None:
 def test_cloglog_normal_is_as_accurate_as_stated(sd: float, error: float) -> None:
     at = (0.0, sd / EFFECT)
     case: Case = (dist.Normal, at, Additive(popularity_effect=EFFECT), Cloglog())
-    for eta in np.linspace(-12, 6, 19):
+    for eta in np.linspace(-12, 6, 10):
         got = float(marginal_mean(law_of(case), *case[2:], f64(eta)))
         assert got == pytest.approx(by_quadrature(case, float(eta)), rel=0, abs=error)
 
