@@ -35,6 +35,8 @@ from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.run import Run
 from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
 from pyrorec.models.families import Cloglog, Outcome, Poisson
+from pyrorec.models.popularity import PopularityModel
+from pyrorec.models.predictors import Offset
 
 Scores = Callable[[np.ndarray], np.ndarray]
 PairScores = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -108,10 +110,17 @@ def evaluate(
 
 
 def default_interventions(run: Run) -> dict[str, Intervention]:
-    """Observe always; Deconfound and Temper(0.5) where the model holds popularity."""
+    """Observe always; Deconfound and Temper(0.5) where the model holds popularity.
+
+    The popularity model adds a quality share of one half between Deconfound (share 0) and Observe (share 1): the
+    share is not identified, so its whole range is shown.
+    """
     if run.posterior.popularity is None:
         return {"observe": Observe()}
-    return {"observe": Observe(), "deconfound": Deconfound(), "temper 0.5": Temper(0.5)}
+    asked: dict[str, Intervention] = {"observe": Observe(), "deconfound": Deconfound()}
+    if isinstance(run.spec, PopularityModel) and isinstance(run.posterior.item_effect.predictor, Offset):
+        asked["quality 0.5"] = Deconfound(quality_share=0.5)
+    return asked | {"temper 0.5": Temper(0.5)}
 
 
 def prepare(run: Run, test: Interactions) -> tuple[Test, list[str]]:

@@ -49,7 +49,8 @@ def loss_curves(run: Run) -> Figure:
         sites = [name.removeprefix(f"{side}/kl_") for name in metrics if name.startswith(f"{side}/kl_")]
         for number, site in enumerate(sites):
             hue = OF_SITE.get(site, PALETTE[number % len(PALETTE)])
-            _curve(kl, metrics, f"{side}/kl_{site}", f"{site.replace('_', ' ')}, {named}", hue, line)
+            label = site.replace("_", " ") + ("" if side == "record" else f", {named}")
+            _curve(kl, metrics, f"{side}/kl_{site}", label, hue, line)
     validation.plot(watched.index, watched, color=BLACK, marker="o")
     if watched.empty:
         validation.set_yticks([])
@@ -67,7 +68,7 @@ def loss_curves(run: Run) -> Figure:
         for axes in figure.axes:
             axes.axvline(best, color=GREY, linewidth=1, linestyle=":", label="epoch kept" if axes is elbo else None)
     elbo.legend()
-    kl.set_ylim(0, 1.5 * max(kl.get_ylim()[1], 1e-9))
+    kl.set_ylim(0, (1.2 + 0.08 * len(kl.lines)) * max(kl.get_ylim()[1], 1e-9))
     kl.legend(fontsize=7, ncols=2, loc="upper right")
     kept = f"The dotted line marks epoch {best}, whose parameters were kept" if best is not None else (
         "Nothing was watched after the KL warm-up, so the last epoch was kept"

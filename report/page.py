@@ -91,8 +91,8 @@ def fitted(run: Run) -> str:
         "Choice": run.reason or "the model was given by the caller",
         **{f"Model: {f.name}": plain(getattr(spec, f.name)) for f in fields(spec)},
         "Outcome": f"{spec.outcome.value} (family {run.posterior.response})",
-        "Learned": "intercept {:.4g}, popularity {}, activity {}".format(
-            float(run.posterior.intercept), *map(law, laws)
+        "Learned": "intercept {:.4g}, predictor {}, popularity {}, activity {}".format(
+            float(run.posterior.intercept), run.posterior.item_effect.predictor, *map(law, laws)
         ),
         "Log": f"{log.n_users:,} users, {log.n_items:,} items, {len(log):,} cells of {cells:,} "
         f"({len(log) / max(1, cells):.2%}), {log.kind.value}",

@@ -15,7 +15,12 @@ BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, GREY, BLACK = "#CC79A7", "#56B4E9", "#8A8A8A", "#222222"
 
 #: Colour and marker of each question asked of popularity; other rows of a table are grey.
-OF_INTERVENTION = {"observe": (BLUE, "o"), "deconfound": (VERMILION, "s"), "temper 0.5": (GREEN, "^")}
+OF_INTERVENTION = {
+    "observe": (BLUE, "o"),
+    "deconfound": (VERMILION, "s"),
+    "temper 0.5": (GREEN, "^"),
+    "quality 0.5": (PURPLE, "v"),
+}
 OF_OTHERS = (GREY, "D")
 
 STYLE: Any = {
