@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from pyrorec.data import Interactions, Kind, Missing, Unobserved, Zero
 from pyrorec.models.bilateral import BilateralModel
@@ -57,7 +57,7 @@ def choose(
     model = replace(
         base or BilateralModel(),
         family=family,
-        predictor=predictor,
+        predictor=cast(Offset, predictor),
         popularity=popularity,
         activity=activity or popularity,
         binarise=binarise,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,8 @@ def _with_population(effect: Effect, new: int) -> Effect:
     else:
         drawn = resembling(type(effect.law), effect.population)
         pairs = zip(parameters(effect.law), parameters(drawn), strict=True)
-        law = type(effect.law)(*(_padded(known, one, new) for known, one in pairs))
+        kind: Any = type(effect.law)
+        law = kind(*(_padded(known, one, new) for known, one in pairs))
     return replace(effect, law=law)
 
 

@@ -11,6 +11,7 @@ from scipy import sparse
 from pyrorec.data import Entry, InputError, Interactions, Kind
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.families import Gaussian, Outcome
+from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.rows import SparseRows
 
 Rows = dict[str, SparseRows]
@@ -29,7 +30,7 @@ class Observations:
     validation: Interactions | None
 
 
-def observe(log: Interactions, spec: BilateralModel, held_out: np.ndarray | None) -> Observations:
+def observe(log: Interactions, spec: BilateralModel | PopularityModel, held_out: np.ndarray | None) -> Observations:
     """The rows of a checked log; `held_out` are the numbers of the validation cells among its cells."""
     value, trials = cells(log, spec)
     everything = both_sides(value, trials)
@@ -39,7 +40,7 @@ def observe(log: Interactions, spec: BilateralModel, held_out: np.ndarray | None
     return Observations(mask(everything, masked), everything, log.select(held_out))
 
 
-def cells(log: Interactions, spec: BilateralModel) -> tuple[sparse.csr_array, sparse.csr_array]:
+def cells(log: Interactions, spec: BilateralModel | PopularityModel) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Value and trials of every observed pair, users x items, on one pattern with zeros kept.
 
     Raises InputError when the values are not of the family's kind.
@@ -52,7 +53,7 @@ def cells(log: Interactions, spec: BilateralModel) -> tuple[sparse.csr_array, sp
     return value, trials
 
 
-def check_values(log: Interactions, spec: BilateralModel) -> None:
+def check_values(log: Interactions, spec: BilateralModel | PopularityModel) -> None:
     """Refuses values that the family cannot have produced, or from which nothing can be learnt."""
     family = spec.family.name
     log = log.binarised() if spec.binarise else log

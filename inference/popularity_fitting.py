@@ -197,9 +197,9 @@ def empty_popularity(
 ) -> tuple[Popularity, PopularityGuide]:
     """Model and guide of the right shapes for a log's records."""
     spec = replace(found.spec, family=found.spec.family.starting(float(records.value.std())))
-    features = [encoded(log.user_features, log.users), encoded(log.item_features, log.items)]
+    users, items = encoded(log.user_features, log.users), encoded(log.item_features, log.items)
     intercept = spec.predictor.starting_level(spec.family, level)
-    model = Popularity(spec, *features, records.item_of_group, found.items, intercept)
+    model = Popularity(spec, users, items, records.item_of_group, found.items, intercept)
     encoder = None
     if spec.amortised and spec.popularity is not None:
         encoder = RecordEncoder(*starting_numbers(model))

@@ -46,7 +46,7 @@ def read_popularity_posterior(model: Popularity, guide: PopularityGuide, users: 
         intercept=model.level.intercept.detach().clone(),
         user_effect=Effect(None, None, Plain()),
         item_effect=item_effect(model, guide),
-        response=model.parts["family"].fixed(),
+        response=model.learned("family").fixed(),
     )
 
 
@@ -80,10 +80,10 @@ def zeros(rows: Rows) -> Tensor:
 
 def item_effect(model: Popularity, guide: PopularityGuide) -> Effect:
     """Popularity of every item: its posterior, that of its last period, or its prior where each record has its own."""
-    predictor = model.parts["predictor"].fixed()
+    predictor = model.learned("predictor").fixed()
     if model.spec.popularity is None:
         return Effect(None, None, predictor)
-    population = model.parts["popularity"].fixed().population(like=model.level.intercept)
+    population = model.learned("popularity").fixed().population(like=model.level.intercept)
     items = torch.arange(model.item.size, device=model.level.intercept.device)
     sharing = model.spec.sharing
     if isinstance(sharing, PerInteraction):

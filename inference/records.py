@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +14,8 @@ from pyrorec.data import InputError, Interactions
 from pyrorec.models.popularity import PopularityModel, RecordBatch
 from pyrorec.models.sharing import PerInteraction, PerItem, PerPeriod, Sharing
 
-DENSEST = 0.5
-"""Share of absent pairs beyond which negatives are no longer drawn by rejection."""
+COLUMNS = ("user", "item", "group", "value", "trials", "weight")
+"""What stands once for each record."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,20 @@ class Records:
 
     def to(self, device: str) -> Records:
         """The same records on another device."""
-        columns = ("user", "item", "group", "value", "trials", "weight", "item_of_group")
-        return replace(self, **{name: getattr(self, name).to(device) for name in columns})
+        return self._each(lambda column: column.to(device), (*COLUMNS, "item_of_group"))
 
     def take(self, ids: Tensor) -> Records:
         """Some of the records, groups as they are."""
-        columns = ("user", "item", "group", "value", "trials", "weight")
-        return replace(self, **{name: getattr(self, name)[ids] for name in columns})
+        return self._each(lambda column: column[ids], COLUMNS)
+
+    def _each(self, change: Callable[[Tensor], Tensor], columns: tuple[str, ...]) -> Records:
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in columns}
+        return replace(self, **changed)
 
     def joined(self, other: Records) -> Records:
         """These records and others of the same groups."""
-        columns = ("user", "item", "group", "value", "trials", "weight")
-        return replace(self, **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in columns})
+        both: dict[str, Any] = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in COLUMNS}
+        return replace(self, **both)
 
     def batch(self, ids: Tensor, kl_weight: float, own_groups: bool) -> RecordBatch:
         """A batch of records, with all groups, or with only its own where every record is a group."""

@@ -38,7 +38,11 @@ def parameters(law: dist.TorchDistribution) -> tuple[Tensor, ...]:
 
 def mapped(law: dist.TorchDistribution | None, change: Callable[[Tensor], Tensor]) -> dist.TorchDistribution | None:
     """The law with each of its parameters changed; None stays None."""
-    return None if law is None else type(law)(*(change(parameter) for parameter in parameters(law)))
+    if law is None:
+        return None
+    kind: Any = type(law)
+    changed: dist.TorchDistribution = kind(*(change(parameter) for parameter in parameters(law)))
+    return changed
 
 
 def resembling(kind: type, law: dist.TorchDistribution) -> dist.TorchDistribution:

@@ -139,6 +139,7 @@ class Popularity(PyroModule):
 
     item_of_group: Tensor
     item_prior: Tensor
+    item_law: Any
 
     def __init__(
         self,
@@ -185,7 +186,11 @@ class Popularity(PyroModule):
 
     def component(self, name: str) -> Any:
         """Family, predictor or popularity with their learned fields as tensors."""
-        return self.parts[name].value()
+        return self.learned(name).value()
+
+    def learned(self, name: str) -> Learned[Any]:
+        """What holds the learned fields of family, predictor or popularity."""
+        return self.parts[name]  # type: ignore[return-value]
 
     def population(self) -> dist.TorchDistribution:
         """p(z) at the present parameters, batch shape ()."""
@@ -216,7 +221,8 @@ class Popularity(PyroModule):
             popularity,
         )
         with pyro.plate("records", batch.size, subsample=batch.ids), poutine.scale(scale=batch.weight):
-            pyro.sample("value", law, obs=batch.value, infer={"expected": partial(self.expected, batch)})
+            expected: Any = {"expected": partial(self.expected, batch)}
+            pyro.sample("value", law, obs=batch.value, infer=expected)
 
     def factor_variances(self) -> tuple[float, float]:
         """Prior variance of each factor of users' and of items' ids, as learned; 1 where there are no factors."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyrorec.models.component import Learned
 from pyrorec.models.distributions import PopularityDistribution
-from pyrorec.models.predictors import Predictor
+from pyrorec.models.predictors import Offset
 
 
 class Side(nn.Module):
@@ -29,7 +29,7 @@ class Side(nn.Module):
         size: int,
         factors: int,
         scale: float,
-        predictor: Predictor,
+        predictor: Offset,
         effect: PopularityDistribution | None,
         centred: bool,
     ) -> None:

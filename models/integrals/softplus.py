@@ -52,6 +52,6 @@ def expected_softplus(mean: Tensor, variance: Tensor) -> Tensor:
     """
     wide = variance > WIDE
     if not bool(wide.any()):
-        return ExpectedSoftplus.apply(mean, variance)  # type: ignore[no-any-return, no-untyped-call]
-    narrow: Tensor = ExpectedSoftplus.apply(mean, torch.where(wide, torch.ones_like(variance), variance))  # type: ignore[no-untyped-call]
+        return ExpectedSoftplus.apply(mean, variance)
+    narrow: Tensor = ExpectedSoftplus.apply(mean, torch.where(wide, torch.ones_like(variance), variance))
     return narrow.masked_scatter(wide, softplus_normal(mean[wide], variance[wide].sqrt()))
