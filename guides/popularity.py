@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from pyrorec.guides.popularity_anchor import anchor_effects, anchor_popularity, anchors
 from pyrorec.guides.record_encoder import RecordEncoder
 from pyrorec.models.component import Parts
+from pyrorec.models.distributions import Scale
 from pyrorec.models.inputs import Inputs
+from pyrorec.models.moments import mean_log, variance_log
 from pyrorec.models.popularity import Popularity, RecordBatch
 
 STARTING_SPREAD = 0.3
@@ -36,10 +38,10 @@ class MeanField(nn.Module):
 class FreeForm(nn.Module):
     """Location and log spread of every group's popularity as free parameters, started at its prior."""
 
-    def __init__(self, location: Tensor, log_spread: Tensor) -> None:
+    def __init__(self, location: Tensor, spread: Tensor) -> None:
         super().__init__()
         self.location = nn.Parameter(location.clone())
-        self.log_spread = nn.Parameter(log_spread.clone())
+        self.log_spread = nn.Parameter(spread.clamp(1e-3, 1.0).log())
 
     def forward(self, groups: Tensor) -> tuple[Tensor, Tensor]:
         return self.location[groups], self.log_spread[groups]
@@ -100,6 +102,8 @@ def recentre(side: Inputs, means: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def starting_numbers(model: Popularity) -> tuple[Tensor, Tensor]:
-    """Location and log spread of every group at its prior, or at the member of q's family that resembles it."""
-    assert model.spec.posterior is not None
-    return model.spec.posterior.numbers(model.popularity_prior(torch.arange(model.groups)))
+    """Location and spread of every group at its prior: mean and sd of log z, or of zeta."""
+    prior = model.popularity_prior(torch.arange(model.groups))
+    if model.spec.predictor.scale is Scale.LOG:
+        return prior.mean, prior.stddev
+    return mean_log(prior), variance_log(prior).sqrt()

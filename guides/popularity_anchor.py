@@ -41,7 +41,7 @@ def anchor_popularity(model: Popularity, location: Tensor, log_spread: Tensor) -
     law: Any = model.spec.posterior.law(location, log_spread)
     intercept = model.level.intercept
     if model.spec.predictor.scale is Scale.LOG:
-        log_gamma: Tensor = model.parts["predictor"].log_values["popularity_effect"]  # type: ignore[index, union-attr]
+        log_gamma: Tensor = model.parts["predictor"].log_values["popularity_effect"]  # type: ignore[index]
         mean = law.mean.mean()
         sd = (law.variance + (law.mean - mean).square()).mean().clamp_min(1e-12).sqrt()
         intercept.add_(log_gamma.exp() * mean)
@@ -91,7 +91,7 @@ def anchor_effects(intercept: Tensor, side: Inputs, weights: Parts) -> None:
     if weights_site in side.shapes:
         ratio = (2 * (side.log_scale[effect_site] - side.log_scale[weights_site])).exp().double().cpu()
         penalty[1:] += ratio
-        pull[1:] = ratio * weights[weights_site].mean.double().cpu()  # type: ignore[operator]
+        pull[1:] = ratio * weights[weights_site].mean.double().cpu()
     delta = torch.linalg.solve(x.T @ x + penalty.diag(), x.T @ effect.double().cpu() - pull)
     effect.sub_((x @ delta).to(effect))
     intercept.add_(delta[0].to(intercept))
