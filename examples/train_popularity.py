@@ -4,6 +4,7 @@
 
 Without --log it runs on the embedded simulated log, whose true popularity is known and whose test part was shown at
 random, so that what a user likes can be told from what everybody is shown. With --log the latest fifth is the test.
+docs/popularity.md and notebooks/popularity.ipynb show the other model of popularity, on records of clicks.
 """
 
 from __future__ import annotations

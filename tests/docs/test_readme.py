@@ -15,23 +15,33 @@ import typer.main
 import pyrorec as pr
 from pyrorec.cli import app, main
 from pyrorec.inference.choice import RULES
+from pyrorec.inference.settings_file import OBJECTIVES
+from pyrorec.models.affinities import Affinity
+from pyrorec.models.distributions import PopularityDistribution
+from pyrorec.models.families import Family
+from pyrorec.models.posterior_families import PosteriorFamily
+from pyrorec.models.predictors import Predictor
+from pyrorec.models.prior_source import PriorSource
+from pyrorec.models.sharing import Sharing
 from pyrorec.simulation import FrailtyWorld
+from pyrorec.simulation.record_world import RecordWorld
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "popularity.md").read_text(encoding="utf-8")
 WORLD = FrailtyWorld(users=90, items=60, mean_count=0.5, features=False)
 NAMES = {"user_id": "customer", "item_id": "sku", "value": "orders", "timestamp": "date"}
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, text: str = TEXT) -> list[str]:
     """The fenced blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def commands() -> list[list[str]]:
+def commands(text: str = TEXT) -> list[list[str]]:
     """The shell lines as words, without comments; a line that ends in a backslash goes on."""
-    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+    lines = "".join(blocks("sh", text)).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 @pytest.fixture
@@ -47,12 +57,16 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     log[latest].to_csv("later.csv", index=False)
     log[latest][["user_id", "item_id"]].to_csv("pairs.csv", index=False)
     pd.DataFrame({"user_id": ["u1", "u7"]}).to_csv("some_users.csv", index=False)
+    shown = RecordWorld(users=60, items=20, records=1_500).simulate(0).log
+    clicks = shown.to_frame()[["user_id", "item_id"]].assign(value=(shown.value > 0).astype(int))
+    clicks.to_csv("clicks.csv", index=False)
+    clicks.sample(150, random_state=0).to_csv("random.csv", index=False)
     return tmp_path
 
 
 def test_python_blocks_run_in_one_namespace(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
-    embedded, own = blocks("python")
+    embedded, own, popularity = blocks("python")
     exec(compile(embedded, "README.md", "exec"), names)
     judged = pr.evaluate(names["run"], names["test"], at=(10,))
     assert judged.loc["deconfound", "within_user_auc"] > judged.loc["observe", "within_user_auc"] + 0.03
@@ -61,6 +75,12 @@ def test_python_blocks_run_in_one_namespace(stranger: Path, capsys: pytest.Captu
     loaded = pr.load("runs/second")
     assert loaded.posterior.users.equals(names["run"].posterior.users)
     np.testing.assert_array_equal(loaded.posterior.user_mean, names["run"].posterior.user_mean)
+    capsys.readouterr()
+    exec(compile(popularity, "README.md", "exec"), names)
+    assert isinstance(names["run"].spec, pr.PopularityModel)
+    auc = re.findall(r"^quality share \S+ +(\S+)$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert sorted(map(float, auc), reverse=True) == list(map(float, auc)), "taste alone decides in this world"
+    assert len(auc) == 3
 
 
 def test_command_lines_run_and_write_what_they_name(stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,6 +101,7 @@ def test_command_lines_run_and_write_what_they_name(stranger: Path, capsys: pyte
     evaluation = pd.read_csv("evaluation.csv", index_col=0)
     assert {"observe", "deconfound", "popularity", "EASE"} <= set(evaluation.index)
     assert {"ndcg@10", "ndcg@50"} <= set(evaluation.columns)
+    assert pr.load("runs/clicks").posterior.level_shift != 0
 
 
 def test_the_run_folder_holds_the_files_of_the_table_and_no_others(stranger: Path) -> None:
@@ -109,7 +130,7 @@ def test_flags_and_targets_that_the_page_names_exist() -> None:
     interface = typer.main.get_command(app)
     parameters = [p for command in interface.commands.values() for p in command.params]  # type: ignore[attr-defined]
     known = {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", TEXT)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", TEXT + GUIDE)) <= known
     used = {words[1] for words in commands() if words[0] == "pyrorec"}
     assert used == set(interface.commands), "every command is shown once"  # type: ignore[attr-defined]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -118,13 +139,36 @@ def test_flags_and_targets_that_the_page_names_exist() -> None:
 
 
 def test_public_names_that_the_page_uses_exist() -> None:
-    assert set(re.findall(r"\bpr\.(\w+)", TEXT)) <= set(pr.__all__)
+    assert set(re.findall(r"\bpr\.(\w+)", TEXT + GUIDE)) <= set(pr.__all__)
 
 
 def test_links_lead_somewhere() -> None:
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
     assert {"docs/results.md", "docs/design.md"} <= set(targets)
     assert [target for target in targets if not (ROOT / target).exists()] == []
+    beside = [target.split("#")[0] for target in re.findall(r"\]\(([^)]+)\)", GUIDE) if not target.startswith("#")]
+    assert [target for target in beside if not (ROOT / "docs" / target).exists()] == []
+
+
+def test_the_guide_to_popularity_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python as it stands, its commands with fewer epochs."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks("python", GUIDE):
+        exec(compile(block, "popularity.md", "exec"), names)
+    assert names["mended"].posterior.level_shift == pytest.approx(np.log(0.4), abs=0.4)
+    for words in commands(GUIDE):
+        with pytest.raises(SystemExit) as end:
+            main([*words[1:], *(["--epochs", "2", "--quiet"] if words[1] == "fit" else [])])
+        assert not end.value.code, " ".join(words)
+    assert {"score", "recommend", "recalibrate", "evaluate"} <= {words[1] for words in commands(GUIDE)}
+    assert pr.load("runs/additive").posterior.level_shift != 0
+
+
+def test_the_guide_to_popularity_names_every_part_that_can_be_chosen() -> None:
+    parts = (Affinity, Family, PopularityDistribution, PosteriorFamily, Predictor, PriorSource, Sharing)
+    assert {part.name for kind in parts for part in kind.registry} <= set(re.findall(r"`([a-z-]+)`", GUIDE))
+    assert set(OBJECTIVES) - {"map"} <= set(re.findall(r"`([a-z-]+)`", GUIDE))
 
 
 @pytest.mark.parametrize(
