@@ -32,6 +32,7 @@ lint: $(STAMP)
 
 studies: $(STAMP)
 	$(BIN)/python -m benchmarks.confounded_worlds
+	$(BIN)/python -m benchmarks.recovery
 
 faults: $(STAMP)
 	$(BIN)/python -m pytest -m fault
