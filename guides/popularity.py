@@ -10,12 +10,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrorec.guides.popularity_anchor import anchor_effects, anchor_popularity, anchors
+from pyrorec.guides.popularity_anchor import anchor_effects, anchor_popularity
 from pyrorec.guides.record_encoder import RecordEncoder
 from pyrorec.models.component import Parts
-from pyrorec.models.distributions import Scale
 from pyrorec.models.inputs import Inputs
-from pyrorec.models.moments import mean_log, variance_log
 from pyrorec.models.popularity import Popularity, RecordBatch
 
 STARTING_SPREAD = 0.3
@@ -38,13 +36,22 @@ class MeanField(nn.Module):
 class FreeForm(nn.Module):
     """Location and log spread of every group's popularity as free parameters, started at its prior."""
 
-    def __init__(self, location: Tensor, spread: Tensor) -> None:
+    def __init__(self, location: Tensor, log_spread: Tensor) -> None:
         super().__init__()
         self.location = nn.Parameter(location.clone())
-        self.log_spread = nn.Parameter(spread.clamp(1e-3, 1.0).log())
+        self.log_spread = nn.Parameter(log_spread.clone())
 
     def forward(self, groups: Tensor) -> tuple[Tensor, Tensor]:
         return self.location[groups], self.log_spread[groups]
+
+    def move(self, shift: Tensor) -> None:
+        """Adds to every location."""
+        self.location.add_(shift)
+
+    def stretch(self, sd: Tensor) -> None:
+        """Divides every location and spread."""
+        self.location.div_(sd)
+        self.log_spread.sub_(sd.log())
 
 
 class PopularityGuide(PyroModule):
@@ -83,15 +90,18 @@ class PopularityGuide(PyroModule):
 
     @torch.no_grad()
     def refresh(self, model: Popularity) -> None:
-        """Recomputes the centre of the users' vectors, the mean of all posterior means (maths 7.2), and anchors."""
+        """Recomputes the centre of the users' vectors, the mean of all posterior means (maths 7.2), and what ids
+        explain."""
         if model.spec.popularity is not None and model.user.factors:
             recentre(model.user, {site: law.mean for site, law in self.laws().items()})
         if not model.spec.affinity_first:
             for side in (model.user, model.item):
                 anchor_effects(model.level.intercept, side, self.weights)
-        if model.spec.popularity is not None and anchors(model):
-            free = self.popularity["q"]
-            anchor_popularity(model, free.location, free.log_spread)  # type: ignore[arg-type]
+
+    def anchor(self, model: Popularity) -> None:
+        """Sets the level of popularity; see `pyrorec.guides.popularity_anchor`."""
+        if model.spec.popularity is not None:
+            anchor_popularity(model, self.popularity["q"])  # type: ignore[arg-type]
 
 
 def recentre(side: Inputs, means: dict[str, Tensor]) -> None:
@@ -102,8 +112,6 @@ def recentre(side: Inputs, means: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def starting_numbers(model: Popularity) -> tuple[Tensor, Tensor]:
-    """Location and spread of every group at its prior: mean and sd of log z, or of zeta."""
-    prior = model.popularity_prior(torch.arange(model.groups))
-    if model.spec.predictor.scale is Scale.LOG:
-        return prior.mean, prior.stddev
-    return mean_log(prior), variance_log(prior).sqrt()
+    """Location and log spread of every group at its prior, or at the member of q's family that resembles it."""
+    assert model.spec.posterior is not None
+    return model.spec.posterior.numbers(model.popularity_prior(torch.arange(model.groups)))

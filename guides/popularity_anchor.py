@@ -9,7 +9,7 @@ Effects of ids and weights of their features have such an orbit too: forty users
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any
+from typing import Any, Protocol
 
 import pyro.distributions as dist
 import torch
@@ -20,37 +20,50 @@ from pyrorec.models.distributions import Scale
 from pyrorec.models.inputs import Inputs
 from pyrorec.models.moments import log_mean_power, mean_log
 from pyrorec.models.popularity import Popularity
-from pyrorec.models.predictors import Additive, LogAdditive, Odds
-from pyrorec.models.sharing import PerInteraction
+from pyrorec.models.predictors import Product
 
 
-def anchors(model: Popularity) -> bool:
-    """Whether a model has such an orbit: a learned population, and effects that the level can make up for."""
-    spec = model.spec
-    free = not (spec.amortised or spec.affinity_first or isinstance(spec.sharing, PerInteraction))
-    return free and model.item_law is None and isinstance(spec.predictor, Additive | LogAdditive | Odds)
+class Movable(Protocol):
+    """What holds location and log spread of every group's popularity, and can move and stretch them all together."""
+
+    def __call__(self, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and log spread of some groups."""
+
+    def move(self, shift: Tensor) -> None:
+        """Adds to every location."""
+
+    def stretch(self, sd: Tensor) -> None:
+        """Divides every location and spread."""
 
 
 @torch.no_grad()
-def anchor_popularity(model: Popularity, location: Tensor, log_spread: Tensor) -> None:
-    """Moves every group's location and log spread, the intercept and gamma to the best point of their orbit.
+def anchor_popularity(model: Popularity, q: Movable) -> None:
+    """Moves every group's popularity, and what makes up for it, to the best point of their orbit.
 
-    Logarithms: the aggregated posterior gets mean 0 and variance 1 (maths 2.2, 3.6). Rates: by `best_shift`.
+    Nothing moves where items have priors of their own. Logarithms: the aggregated posterior gets mean 0 and variance 1
+    (maths 2.2, 3.6), and intercept and gamma make up for it. Rates: by `best_shift`, and the intercept makes up for it,
+    or the link's own parameter where popularity multiplies a match.
     """
+    if model.item_law is not None:
+        return
     assert model.spec.posterior is not None
-    law: Any = model.spec.posterior.law(location, log_spread)
-    intercept = model.level.intercept
+    law: Any = model.spec.posterior.law(*q(torch.arange(model.groups, device=model.level.intercept.device)))
+    intercept, predictor = model.level.intercept, model.learned("predictor")
     if model.spec.predictor.scale is Scale.LOG:
-        log_gamma: Tensor = model.parts["predictor"].log_values["popularity_effect"]  # type: ignore[index]
+        log_gamma = predictor.log_values["popularity_effect"]
         mean = law.mean.mean()
         sd = (law.variance + (law.mean - mean).square()).mean().clamp_min(1e-12).sqrt()
         intercept.add_(log_gamma.exp() * mean)
         log_gamma.add_(sd.log())
-        location.sub_(mean).div_(sd)
-        log_spread.sub_(sd.log())
+        q.move(-mean)
+        q.stretch(sd)
+        return
+    shift = best_shift(model.population(), law).to(intercept)
+    q.move(shift)
+    if isinstance(model.spec.predictor, Product):
+        kind = model.spec.predictor
+        predictor.log_values[kind.learned[0]].add_(shift if kind.grows_with_popularity else -shift)
     else:
-        shift = best_shift(model.population(), law).to(location)
-        location.add_(shift)
         intercept.sub_(shift)
 
 

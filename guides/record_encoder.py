@@ -57,11 +57,12 @@ class RecordEncoder(nn.Module):
     """
 
     inputs: Tensor
+    prior: Tensor
 
-    def __init__(self, location: Tensor, spread: Tensor) -> None:
+    def __init__(self, location: Tensor, log_spread: Tensor) -> None:
         super().__init__()
         self.register_buffer("inputs", torch.zeros(len(location), 5))
-        self.register_buffer("prior", torch.stack([location, spread.clamp(1e-3, 1.0).log()], -1))
+        self.register_buffer("prior", torch.stack([location, log_spread], -1))
         self.affine = nn.Linear(5, 2)
         self.network = nn.Sequential(nn.Linear(5, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 2))
         for layer in (self.affine, self.network[-1]):
@@ -76,3 +77,17 @@ class RecordEncoder(nn.Module):
         x = self.inputs[groups]
         location, log_spread = (self.prior[groups] + self.affine(x) + self.network(x)).unbind(-1)  # type: ignore[index]
         return location, log_spread.clamp(-7.0, 2.0)
+
+    @torch.no_grad()
+    def move(self, shift: Tensor) -> None:
+        """Adds to every location."""
+        self.affine.bias[0] += shift
+
+    @torch.no_grad()
+    def stretch(self, sd: Tensor) -> None:
+        """Divides every location and spread."""
+        last: nn.Linear = self.network[-1]
+        for part in (self.affine.weight, self.affine.bias, last.weight, last.bias):
+            part[0] /= sd
+        self.prior[:, 0] /= sd
+        self.affine.bias[1] -= sd.log()

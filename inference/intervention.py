@@ -62,7 +62,9 @@ class Deconfound(Intervention):
 
     `quality_share` is the part of what popularity adds that is taken for the item's quality and stays: 0 takes none,
     1 all, which is Observe. No biased log identifies it (maths 2.3, 10): it is a sensitivity parameter to be stated,
-    not estimated. It needs a predictor that adds popularity as an offset.
+    not estimated. It needs a predictor that adds popularity as an offset. On the rate scale z_i^share times the
+    population's z^(1 - share) is one law (exact for lognormals, else a Gamma with its mean and variance), and intervals
+    leave out how uncertain the share's own z_i is.
     """
 
     quality_share: float = 0.0
@@ -80,8 +82,13 @@ class Deconfound(Intervention):
                 f"Predictor {posterior.item_effect.predictor.name} has no offset that quality could be a share of: "
                 "use quality share 0."
             )
+        own = posterior.popularity
+        if self.quality_share == 1:
+            return PopularityLaw(own, uncertain=True)
         rest = power(population, 1 - self.quality_share, scale_of(posterior))
-        return PopularityLaw(rest, uncertain=False, kept=posterior.popularity, kept_share=self.quality_share)
+        if scale_of(posterior) is Scale.LOG:
+            return PopularityLaw(rest, uncertain=False, kept=own, kept_share=self.quality_share)
+        return PopularityLaw(multiplied(power(own, self.quality_share, Scale.RATE), rest), uncertain=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +182,16 @@ def power(law: dist.TorchDistribution | None, weight: float, scale: Scale | None
         return dist.Weibull(law.scale**weight, law.concentration / max(weight, 1e-9))
     assert isinstance(law, dist.Gamma)
     return gamma_power(law, weight)
+
+
+def multiplied(first: dist.TorchDistribution, second: dist.TorchDistribution) -> dist.TorchDistribution:
+    """The law of a product of independent rates: exact for lognormals, else the Gamma with its mean and variance."""
+    if isinstance(first, dist.LogNormal) and isinstance(second, dist.LogNormal):
+        return dist.LogNormal(first.loc + second.loc, torch.sqrt(first.scale**2 + second.scale**2))
+    mean = first.mean * second.mean
+    square = (first.variance + first.mean**2) * (second.variance + second.mean**2)
+    shape = 1 / (square / mean**2 - 1).clamp_min(1e-9)
+    return dist.Gamma(shape, shape / mean)
 
 
 def gamma_power(law: dist.Gamma, weight: float) -> dist.Gamma:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import singledispatch
 
@@ -10,10 +11,18 @@ import torch
 
 from pyrorec.data import InputError, Interactions, Unobserved, split_by_time
 from pyrorec.inference.empirical_bayes import (
+    BetaBinomial,
+    Counts,
     Estimate,
     GammaPoissonML,
+    GammaPoissonMoments,
+    GammaPoissonTruncated,
+    InformativeExposure,
+    NoMaximum,
+    NormalLogCounts,
     PoissonLogNormal,
     Rule,
+    ShareRule,
     check_not_fitted_twice,
     counts_of,
     exposure_counts,
@@ -34,66 +43,87 @@ class Anchored:
 
 def anchored(spec: PopularityModel, log: Interactions) -> Anchored:
     """What the model's prior source makes of a log. Raises InputError where it cannot serve."""
-    if spec.popularity is None:
+    if spec.popularity is None or isinstance(spec.source, LearnedPopulation):
         return Anchored(spec, log, None)
-    estimate, fitted = estimated(spec.source, log, rule_for(spec.popularity))
-    if estimate is None:
-        return Anchored(spec, fitted, None)
+    counts, fitted, rule = counted(spec.source, log)
+    estimate = estimated(spec.popularity, rule, counts)
     check_not_fitted_twice(estimate, fitted)
+    if estimate.degenerate:
+        raise InputError(
+            "All items are equally popular as far as these counts tell: learn the population instead "
+            "(--prior-source learned), or leave popularity out (--predictor plain)."
+        )
     if spec.popularity.scale is Scale.LOG:
         return Anchored(spec, fitted, estimate.standardised().items)
     rates = estimate.rate()
-    return Anchored(replace(spec, popularity=distribution(rates.population.law)), fitted, rates.items)
+    population = distribution(rates.population.law)
+    if type(population) is not type(spec.popularity):
+        raise InputError(
+            f"Rule {estimate.rule} describes a {population.name} population, not a {spec.popularity.name} one: use "
+            f"--prior {population.name}, or another rule."
+        )
+    return Anchored(replace(spec, popularity=population), fitted, rates.items)
 
 
 @singledispatch
-def estimated(source: PriorSource, log: Interactions, rule: Rule | None) -> tuple[Estimate | None, Interactions]:
-    """The estimate from a source (None: learned with the rest), and the part of the log left to be fitted."""
+def counted(source: PriorSource, log: Interactions) -> tuple[Counts, Interactions, str]:
+    """The counts of a source, the part of the log left to be fitted, and the rule asked for."""
     raise InputError(f"There is no way to draw a prior from {source.name}.")
 
 
-@estimated.register
-def _(source: LearnedPopulation, log: Interactions, rule: Rule | None) -> tuple[Estimate | None, Interactions]:
-    return None, log
-
-
-@estimated.register
-def _(source: ExposureCounts, log: Interactions, rule: Rule | None) -> tuple[Estimate | None, Interactions]:
+@counted.register
+def _(source: ExposureCounts, log: Interactions) -> tuple[Counts, Interactions, str]:
     if not isinstance(log.missing, Unobserved):
         raise InputError(
             "Exposure counts may be the prior only where outcomes are modelled given exposure: use --missing "
             "unobserved, or take the prior from earlier periods (--prior-source earlier), or learn it (learned)."
         )
-    return needed(rule).fit(exposure_counts(log)), log
+    return exposure_counts(log), log, source.rule
 
 
-@estimated.register
-def _(source: EarlierPeriods, log: Interactions, rule: Rule | None) -> tuple[Estimate | None, Interactions]:
+@counted.register
+def _(source: EarlierPeriods, log: Interactions) -> tuple[Counts, Interactions, str]:
     earlier, later = split_by_time(log, test_fraction=1 - source.share)
-    return needed(rule).fit(counts_of(earlier)), later
+    return counts_of(earlier), later, source.rule
 
 
-def needed(rule: Rule | None) -> Rule:
-    """The rule, if there is one for the popularity distribution. Raises InputError otherwise."""
-    if rule is None:
+RULES: dict[str, type[Rule]] = {
+    rule.name: rule
+    for rule in (
+        GammaPoissonMoments, GammaPoissonML, GammaPoissonTruncated, PoissonLogNormal, NormalLogCounts, BetaBinomial,
+        InformativeExposure, ShareRule,
+    )
+}  # fmt: skip
+
+
+def estimated(popularity: PopularityDistribution, rule: str, counts: Counts) -> Estimate:
+    """The estimate by a rule of this name, or by the one for the popularity distribution.
+
+    That is Poisson-lognormal for lognormal popularity, else Gamma-Poisson: zero-truncated where every item has an
+    event, as in a catalogue that was read off the log itself (maths 3.1). Raises InputError for a name that is no rule,
+    and for an exponential population, for which there is none.
+    """
+    if rule != "auto":
+        if rule not in RULES:
+            raise InputError(f"There is no rule '{rule}' of empirical Bayes; there are: {', '.join(RULES)}.")
+        return RULES[rule]().fit(counts)
+    if isinstance(popularity, LogNormal):
+        return PoissonLogNormal().fit(counts)
+    if not (isinstance(popularity, Gamma) or popularity.scale is Scale.LOG):
         raise InputError(
             "There is no empirical Bayes rule for this popularity distribution: use gamma, lognormal or normal, "
             "or learn the population (--prior-source learned)."
         )
-    return rule
-
-
-def rule_for(popularity: PopularityDistribution) -> Rule | None:
-    """The rule whose population is of the wanted kind; log-scale popularity takes moments of a Gamma's logarithm."""
-    if isinstance(popularity, LogNormal):
-        return PoissonLogNormal()
-    return GammaPoissonML() if isinstance(popularity, Gamma) or popularity.scale is Scale.LOG else None
+    if bool((counts.n > 0).all()):
+        with suppress(NoMaximum):
+            return GammaPoissonTruncated().fit(counts)
+    return GammaPoissonML().fit(counts)
 
 
 def distribution(law: dist.TorchDistribution) -> PopularityDistribution:
-    """A population law of mean one as a popularity distribution. Raises InputError for one without spread."""
+    """A population law of mean one as a popularity distribution. Raises InputError for any other kind."""
     if isinstance(law, dist.Gamma):
         return Gamma(shape=float(law.concentration))
     if isinstance(law, dist.LogNormal):
         return LogNormal(sd=float(torch.as_tensor(law.scale)))
-    raise InputError("All items are equally popular as far as these counts tell: leave popularity out.")
+    raise InputError(f"A {type(law).__name__} population cannot be the prior of a fit.")

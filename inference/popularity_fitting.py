@@ -23,7 +23,7 @@ from pyrorec.inference.objective import MAP, Objective
 from pyrorec.inference.observations import check_values
 from pyrorec.inference.popularity_posterior import read_popularity_posterior
 from pyrorec.inference.posterior import Posterior
-from pyrorec.inference.records import Records, drawn_negatives, records_of
+from pyrorec.inference.records import Records, drawn_negatives, negatives_wanted, records_of
 from pyrorec.inference.settings import Context, Training
 from pyrorec.inference.train import Fitting, Phase
 from pyrorec.inference.validation import Score, watch
@@ -36,13 +36,17 @@ SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 2_048, 65_536, 10
 
 @dataclass
 class PopularityFitting(Fitting):
-    """One phase an epoch over all records; `kept` are the numbers of the records that are fitted, among all."""
+    """One phase an epoch over all records.
+
+    `log` is what is fitted of the `whole` log; `kept` are the numbers of the records that are fitted among `all`.
+    """
 
     headline: ClassVar[str] = "record"
 
     model: Popularity
     guide: PopularityGuide
     log: Interactions
+    whole: Interactions
     all: Records
     kept: Tensor
     held_out: np.ndarray | None
@@ -52,8 +56,8 @@ class PopularityFitting(Fitting):
         self.fitted = self.all.take(self.kept)
         spec = self.model.spec
         self.own_groups = isinstance(spec.sharing, PerInteraction)
-        extra = spec.negatives * len(self.kept) if self.log.missing.weight else 0
-        self.size = len(self.kept) + math.ceil(extra)
+        drawn = negatives_wanted(self.whole, len(self.kept), spec.negatives) if self.log.missing.weight else 0
+        self.size = len(self.kept) + drawn
         self.per_batch = self.training.batch_size or min(LARGEST_BATCH, max(SMALLEST_BATCH, self.size // BATCHES))
 
     @property
@@ -90,7 +94,7 @@ class PopularityFitting(Fitting):
             return self.fitted
         seed = [self.context.seed, self.state.epoch, 11]
         ratio, weight = self.model.spec.negatives, self.log.missing.weight
-        return self.fitted.joined(drawn_negatives(self.log, self.fitted, ratio, weight, seed).to(self.context.device))
+        return self.fitted.joined(drawn_negatives(self.whole, self.fitted, ratio, weight, seed).to(self.context.device))
 
     @contextmanager
     def _holding(self) -> Iterator[None]:
@@ -121,6 +125,7 @@ class PopularityFitting(Fitting):
         """Recomputes the centre of the users' vectors, and what an amortised guide reads of the records."""
         self.guide.refresh(self.model)
         self.read_records(self.fitted)
+        self.guide.anchor(self.model)
 
     @torch.no_grad()
     def read_records(self, records: Records) -> None:
@@ -155,11 +160,12 @@ class PopularityFitting(Fitting):
 
     def on_everything(self, training: Training, context: Context) -> PopularityFitting:
         every = torch.arange(len(self.all), device=self.all.user.device)
-        return PopularityFitting(self.model, self.guide, training, context, self.log, self.all, every, None)
+        return PopularityFitting(self.model, self.guide, training, context, self.log, self.whole, self.all, every, None)
 
     def settled(self, log: Interactions) -> Posterior:
         self.guide.refresh(self.model)
         self.read_records(self.all)
+        self.guide.anchor(self.model)
         return self.posterior(log.users, log.items).to("cpu")
 
 
@@ -177,7 +183,7 @@ def start_popularity(
     guide.to(context.device)
     on_device = records.to(context.device)
     kept_ids = torch.as_tensor(kept, device=on_device.user.device)
-    return PopularityFitting(model, guide, training, context, found.log, on_device, kept_ids, held_out)
+    return PopularityFitting(model, guide, training, context, found.log, log, on_device, kept_ids, held_out)
 
 
 def check_request(spec: PopularityModel, log: Interactions, objective: Objective) -> None:
@@ -196,7 +202,7 @@ def empty_popularity(
     found: Anchored, log: Interactions, records: Records, level: float, training: Training
 ) -> tuple[Popularity, PopularityGuide]:
     """Model and guide of the right shapes for a log's records."""
-    spec = replace(found.spec, family=found.spec.family.starting(float(records.value.std())))
+    spec = replace(found.spec, family=found.spec.family.starting(float(records.value.std(correction=0))))
     users, items = encoded(log.user_features, log.users), encoded(log.item_features, log.items)
     intercept = spec.predictor.starting_level(spec.family, level)
     model = Popularity(spec, users, items, records.item_of_group, found.items, intercept)

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.inference.intervention import Intervention, Observe
+from pyrorec.inference.records import inverse_propensities
 from pyrorec.inference.run import Run
 from pyrorec.inference.scores import Predictive, Surface, pair_surface
 from pyrorec.models.families import Outcome
 
 logger = logging.getLogger("pyrorec")
 LARGEST_SHIFT = 8.0
+UNEXPLAINED = 0.25
+"""sd, on the linear predictor, of what propensities never explain of a base rate: a quarter of the odds."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,13 @@ def recalibrate(
     Who was shown what in a biased log says nothing of how often a random pair would be clicked, so no model identifies
     the base rate from it; a hundred random exposures do, to a standard error of about a quarter on the logit scale.
     The shift is the mode of its posterior given the sample, under an intervention (Observe by default); `prior` is flat
-    unless given, and `shift_by_propensity` reads one off the log's propensities. Rankings within a user do not change.
-    Logs the shift with its standard error. Raises InputError where the run predicts no clicks, no pair of the sample is
-    known to it, or a flat prior meets outcomes that are all alike.
+    unless given, and `shift_by_propensity` reads one off the log's propensities. Rankings within a user do not change
+    under Deconfound; under Observe, items whose popularity is unequally known can change places. Logs the shift with
+    its standard deviation. Raises InputError where the run predicts no clicks, no pair of the sample is known to it, or
+    a flat prior meets outcomes that are all alike.
     """
     user, item, known = known_cells(run, random_log)
+    random_log = clicks_of(run, random_log)
     value, trials = random_log.value[known], random_log.trials[known]
     prior = prior or ShiftPrior()
     if math.isinf(prior.sd) and not 0 < value.sum() < trials.sum():
@@ -58,21 +63,25 @@ def recalibrate(
     return replace(run, posterior=replace(run.posterior, level_shift=run.posterior.level_shift + shift))
 
 
-def shift_by_propensity(run: Run) -> ShiftPrior:
-    """The shift at which the run expects the clicks of its own log weighted by inverse propensity, and as much doubt.
+def shift_by_propensity(run: Run, intervention: Intervention | None = None) -> ShiftPrior:
+    """The shift at which the run expects the clicks of its own log weighted by inverse propensity, with much doubt.
 
-    Propensities explain a part of who was shown what; the part that they leave out may be as large as the one they
-    explain, so the prior's sd is the size of its mean. Raises InputError for a log without propensities.
+    Propensities explain a part of who was shown what, and what they leave out may be as large: the variance is the
+    square of the shift, plus that of `UNEXPLAINED` for what no propensity speaks of. Weights are cut as in training.
+    Raises InputError for a log without propensities.
     """
-    log = run.log
-    if log.propensity is None:
-        raise InputError("The run's log has no propensities; leave the prior out, or give one.")
-    user, item, _ = known_cells(run, log)
-    weight = log.trials / log.propensity
+    weight = run.log.trials * inverse_propensities(run.log)
+    log = clicks_of(run, run.log)
+    user, item, _ = known_cells(run, run.log)
     with torch.no_grad():
-        cells = pair_surface(run.posterior, Observe(), user, item)
+        cells = pair_surface(run.posterior, intervention or Observe(), user, item)
         shift, _ = most_probable_shift(cells, log.value / log.trials * weight, weight, ShiftPrior())
-    return ShiftPrior(shift, max(abs(shift), 1e-3))
+    return ShiftPrior(shift, math.hypot(shift, UNEXPLAINED))
+
+
+def clicks_of(run: Run, log: Interactions) -> Interactions:
+    """A log as the run sees it: binarised where its model is."""
+    return log.binarised() if run.spec.binarise else log
 
 
 def known_cells(run: Run, log: Interactions) -> tuple[Tensor, Tensor, np.ndarray]:

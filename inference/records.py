@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from pyrorec.models.sharing import PerInteraction, PerItem, PerPeriod, Sharing
 
 COLUMNS = ("user", "item", "group", "value", "trials", "weight")
 """What stands once for each record."""
+LARGEST_WEIGHT = 20.0
+"""Beyond this many times their mean, inverse propensities are cut: a little bias against a lot of variance."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Records:
 def records_of(log: Interactions, spec: PopularityModel) -> Records:
     """Every cell of a log as a record.
 
-    Where the model weights by inverse propensity, weights are scaled to mean one, so that the likelihood keeps its
+    Where the model weights by inverse propensity, weights average one over trials, so that the likelihood keeps its
     weight against the priors. Raises InputError where the log has no propensities.
     """
     seen = log.binarised() if spec.binarise else log
@@ -89,10 +92,16 @@ def records_of(log: Interactions, spec: PopularityModel) -> Records:
 
 
 def inverse_propensities(log: Interactions) -> np.ndarray:
-    """1 / propensity of each cell. Raises InputError for a log without them."""
+    """Weights in proportion to 1 / propensity, at most `LARGEST_WEIGHT` times their mean, of mean one over trials.
+
+    Raises InputError for a log without propensities.
+    """
     if log.propensity is None:
         raise InputError("Inverse-propensity weights need a propensity column; give one, or leave the weighting out.")
-    return 1.0 / log.propensity
+    weight = 1.0 / log.propensity
+    weight = np.minimum(weight, LARGEST_WEIGHT * np.average(weight, weights=log.trials))
+    scaled: np.ndarray = weight / np.average(weight, weights=log.trials)
+    return scaled
 
 
 def grouped(log: Interactions, sharing: Sharing) -> tuple[np.ndarray, int, np.ndarray]:
@@ -119,16 +128,23 @@ def periods(log: Interactions, number: int) -> np.ndarray:
     return np.minimum(((time - time.min()) / span * number).astype(np.int64), number - 1)
 
 
-def drawn_negatives(log: Interactions, records: Records, ratio: float, weight: float, seed: list[int]) -> Records:
-    """Absent pairs drawn uniformly, `ratio` for each record, as zeros that together weigh as all absent pairs do.
+def negatives_wanted(log: Interactions, records: int, ratio: float) -> int:
+    """How many absent pairs to draw for so many records: `ratio` each, or all there are."""
+    absent = log.n_users * log.n_items - len(np.unique(log.user * log.n_items + log.item))
+    return min(math.ceil(ratio * records), absent)
 
-    `weight` is what one absent cell weighs. Drawing uniformly and weighting by the inverse of the probability of
-    being drawn keeps the likelihood unbiased (maths 2.6, 6.6). Popularity has to be per item.
+
+def drawn_negatives(log: Interactions, records: Records, ratio: float, weight: float, seed: list[int]) -> Records:
+    """Pairs absent from a log, drawn uniformly, as zeros that together weigh as all absent pairs do.
+
+    `ratio` are drawn for each record; `weight` is what one absent cell weighs. Drawing uniformly and weighting by the
+    inverse of the probability of being drawn keeps the likelihood unbiased (maths 2.6, 6.6). Popularity has to be per
+    item.
     """
     rng = np.random.default_rng(seed)
     cells = log.n_users * log.n_items
     stored = np.unique(log.user * log.n_items + log.item)  # a pair may have a cell for each exposure
-    wanted = min(int(np.ceil(ratio * len(log))), cells - len(stored))
+    wanted = negatives_wanted(log, len(records), ratio)
     flat = rng.integers(cells, size=int(wanted / max(1 - len(stored) / cells, 1e-3) * 1.1) + 16)
     place = np.searchsorted(stored, flat).clip(max=len(stored) - 1)
     flat = flat[stored[place] != flat][:wanted]

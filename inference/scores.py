@@ -129,7 +129,7 @@ class ProductSurface(Surface):
         if law is None or not self.law.uncertain:
             return super().quantile(p)
         middles = [(place + 0.5) / GRID for place in range(GRID)]
-        links = [predictor.log_link(quantiles(law, middle)).to(self.mean) for middle in middles]
+        links = [predictor.log_link(quantiles(law, middle).log()).to(self.mean) for middle in middles]
         low, high = torch.full_like(self.mean, LOWEST_LOG), torch.zeros_like(self.mean)
         for _ in range(HALVINGS):
             middle = 0.5 * (low + high)

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyrorec.models.distributions import Scale
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Poisson
 from pyrorec.models.families.bernoulli import log_choose
 from pyrorec.models.families.cloglog import log_click
@@ -131,8 +130,7 @@ def by_quadrature(law: Any, predictor: Predictor, family: Family, records: Recor
     """E log p(value) at known affinity by the law's own rule."""
 
     def at(node: Tensor) -> Tensor:
-        popularity = node if predictor.scale is Scale.LOG else node.exp()
-        return predictor.log_prob(family, records.value, records.trials, affinity, popularity)
+        return predictor.log_prob_at(family, records.value, records.trials, affinity, node)
 
     return average(law, at, records.index)
 

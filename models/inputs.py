@@ -28,6 +28,7 @@ class Inputs(nn.Module):
     def __init__(self, name: str, features: Tensor, affinity: Affinity, has_effect: bool) -> None:
         super().__init__()
         self.name, self.size, self.factors = name, len(features), affinity.factors
+        self.has_effect = has_effect
         columns = features.shape[1] if affinity.reads_features else 0
         wanted = {
             "effect": ((self.size,), affinity.linear and has_effect),
@@ -72,11 +73,16 @@ class Inputs(nn.Module):
         return total
 
     def interactions(self, values: Values, ids: Tensor) -> Tensor:
-        """(rows,): sum_{j<l} (v_j . v_l) x_j x_l within a row; one id is on, so without features there is none."""
+        """(rows,): sum_{j<l} (v_j . v_l) x_j x_l within a row; one id is on, so without features there is none.
+
+        Where ids have no linear term they have none of these either: an id's factors free to meet its own features
+        would be an effect by another name.
+        """
         found = values.get(f"{self.name}_feature_factors")
         if found is None:
             return self.centre.new_zeros(len(ids))
-        own, x = values[f"{self.name}_factors"][ids], self.features[ids]
+        x = self.features[ids]
+        own = values[f"{self.name}_factors"][ids] if self.has_effect else self.centre.new_zeros(len(ids), self.factors)
         total = (own + x @ found).square() - own.square() - x.square() @ found.square()
         return 0.5 * total.sum(-1)
 
@@ -104,8 +110,10 @@ class Inputs(nn.Module):
         found = laws.get(f"{self.name}_feature_factors")
         if found is None:
             return self.centre.new_zeros(len(ids))
-        own, x = laws[f"{self.name}_factors"], self.features[ids]
-        m0, v0 = own.mean[ids], own.variance[ids]
+        x = self.features[ids]
+        m0, v0 = (
+            getattr(laws[f"{self.name}_factors"], moment)[ids] * self.has_effect for moment in ("mean", "variance")
+        )
         m, v = x[:, :, None] * found.mean, x.square()[:, :, None] * found.variance
         total = m0 + m.sum(1)
         spread = v0 * (total - m0).square() + (v * (total[:, None] - m).square()).sum(1)

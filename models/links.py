@@ -73,8 +73,8 @@ def expected_link(law: dist.TorchDistribution, predictor: Product) -> LogProbabi
     if (found := known(law, predictor)) is not None:
         return found.probability(*parameters(law), predictor.parameter)
     return LogProbability.from_both(
-        average(law, lambda log_z: predictor.log_link(log_z.exp()).exp()),
-        average(law, lambda log_z: predictor.log_unlinked(log_z.exp()).exp()),
+        average(law, lambda log_z: predictor.log_link(log_z).exp()),
+        average(law, lambda log_z: predictor.log_unlinked(log_z).exp()),
     )
 
 
@@ -83,7 +83,7 @@ def expected_log_link(law: dist.TorchDistribution, predictor: Product) -> Tensor
     law = as_gamma(law)
     if (found := known(law, predictor)) is not None:
         return found.log_link(*parameters(law), predictor.parameter)
-    return average(law, lambda log_z: predictor.log_link(log_z.exp()))
+    return average(law, predictor.log_link)
 
 
 def expected_log_unmatched(
@@ -95,12 +95,12 @@ def expected_log_unmatched(
         own = parameters(law) if index is None else (parameter[index] for parameter in parameters(law))
         return found.log_unmatched(affinity, *own, predictor.parameter)
     log_rest, log_h = F.logsigmoid(-affinity), F.logsigmoid(affinity)
-    return average(law, lambda log_z: predictor.log_unmatched(log_rest, log_h, log_z.exp()), index)
+    return average(law, lambda log_z: predictor.log_unmatched(log_rest, log_h, log_z), index)
 
 
 def link_moments(law: dist.TorchDistribution, predictor: Product) -> tuple[Tensor, Tensor]:
     """E g(z) and E g(z)^2, batch shape of the law; a point is allowed."""
     if isinstance(law, dist.Delta):
-        log_g = predictor.log_link(law.v)
+        log_g = predictor.log_link(law.v.log())
         return log_g.exp(), (2 * log_g).exp()
-    return expected_link(law, predictor).value, average(law, lambda log_z: (2 * predictor.log_link(log_z.exp())).exp())
+    return expected_link(law, predictor).value, average(law, lambda log_z: (2 * predictor.log_link(log_z)).exp())

@@ -61,6 +61,12 @@ def entropy(law: Any) -> Tensor:
     _refuse("the entropy", law)
 
 
+def lognormal_match(law: Any) -> tuple[Tensor, Tensor]:
+    """Mean and variance of log z under the lognormal with the law's own mean and variance of z."""
+    spread = torch.log1p(law.variance / law.mean**2)
+    return law.mean.log() - 0.5 * spread, spread
+
+
 @log_mean_power.register(dist.Gamma)
 def _(law: dist.Gamma, power: Tensor | float) -> Tensor:
     """log Gamma(a + r) - log Gamma(a) - r log b, for r > -a."""

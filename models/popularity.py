@@ -36,11 +36,11 @@ class PopularityModel:
     A record is y ~ family(predictor(affinity, popularity)). `popularity` (the population's law) defaults to the
     predictor's own choice, `posterior` (the variational family of q) to the one that fits it. `sharing` is the unit
     that has a popularity of its own, `source` says where its prior comes from. `amortised` popularity is read off the
-    records by an encoder in place of free parameters. `affinity_first` fits affinity without popularity in the first
-    half of training and popularity, affinity held, in the second. `inverse_propensity` weights the likelihood by the
-    propensities that the log brings. `binarise` turns values above zero into 1. Where
-    the log holds no negatives, `negatives` absent pairs are drawn for each record at every epoch and weighted so that
-    they stand for all absent pairs.
+    records by an encoder in place of free parameters. `affinity_first` fits affinity in the first half of training,
+    popularity held where it starts, at its prior, and popularity, affinity held, in the second. `inverse_propensity`
+    weights the likelihood by the propensities that the log brings. `binarise` turns values above zero into 1. Where the
+    log holds no negatives, `negatives` absent pairs are drawn for each record at every epoch and weighted so that they
+    stand for all absent pairs.
 
     Raises UnfitPair when family, predictor, popularity and posterior do not fit.
     """

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from pyrorec.models.component import Component
 from pyrorec.models.distributions import PopularityDistribution, Scale
+from pyrorec.models.laws import resembling
+from pyrorec.models.moments import mean_log, variance_log
 from pyrorec.models.registry import Registry
 
 
@@ -32,6 +34,10 @@ class PosteriorFamily(Component):
     def law(self, location: Tensor, log_spread: Tensor) -> dist.TorchDistribution:
         """The law, batch shape that of the two numbers."""
 
+    @abstractmethod
+    def numbers(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Location and log spread of the member of the family that resembles a law; the inverse of `law`."""
+
 
 @dataclass(frozen=True)
 class NormalPosterior(PosteriorFamily):
@@ -42,6 +48,10 @@ class NormalPosterior(PosteriorFamily):
 
     def law(self, location: Tensor, log_spread: Tensor) -> dist.Normal:
         return dist.Normal(location, log_spread.exp())
+
+    def numbers(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Mean and log sd."""
+        return law.mean, law.stddev.log()
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,10 @@ class LogNormalPosterior(PosteriorFamily):
     def law(self, location: Tensor, log_spread: Tensor) -> dist.LogNormal:
         return dist.LogNormal(location, log_spread.exp())
 
+    def numbers(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Mean and log sd of log z."""
+        return mean_log(law), 0.5 * variance_log(law).log()
+
 
 @dataclass(frozen=True)
 class GammaPosterior(PosteriorFamily):
@@ -64,6 +78,11 @@ class GammaPosterior(PosteriorFamily):
 
     def law(self, location: Tensor, log_spread: Tensor) -> dist.Gamma:
         return dist.Gamma((-2 * log_spread).exp(), (-2 * log_spread - location).exp())
+
+    def numbers(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Log mean and -(1/2) log shape."""
+        gamma: Any = resembling(dist.Gamma, law)
+        return gamma.mean.log(), -0.5 * gamma.concentration.log()
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,11 @@ class WeibullPosterior(PosteriorFamily):
 
     def law(self, location: Tensor, log_spread: Tensor) -> dist.Weibull:
         return dist.Weibull(location.exp(), math.pi / math.sqrt(6.0) * (-log_spread).exp())
+
+    def numbers(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Log scale and log sd of log z."""
+        weibull: Any = resembling(dist.Weibull, law)
+        return weibull.scale.log(), 0.5 * variance_log(weibull).log()
 
 
 def default_posterior(prior: PopularityDistribution) -> PosteriorFamily:

@@ -28,18 +28,24 @@ class LearnedPopulation(PriorSource):
 
 @dataclass(frozen=True)
 class ExposureCounts(PriorSource):
-    """How often each item was shown, by empirical Bayes; allowed where the outcome is modelled given exposure."""
+    """How often each item was shown, by empirical Bayes; allowed where the outcome is modelled given exposure.
+
+    `rule` names a rule of `pyrorec.inference.empirical_bayes`; "auto" takes the one for the popularity distribution.
+    """
 
     name: ClassVar[str] = "exposure"
+
+    rule: str = "auto"
 
 
 @dataclass(frozen=True)
 class EarlierPeriods(PriorSource):
-    """The clicks or counts of the earliest `share` of the log, by empirical Bayes; the rest of it is fitted."""
+    """The clicks or counts of the earliest `share` of the log, by empirical Bayes (`rule`); the rest is fitted."""
 
     name: ClassVar[str] = "earlier"
 
     share: float = 0.5
+    rule: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

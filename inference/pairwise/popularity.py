@@ -72,9 +72,10 @@ class PeriodTable(PopularityOfRecords):
 class EarlierPeriods(PopularityRule):
     """Popularity in period t is the smoothed share of period t - 1; the log is cut by time into equally full periods.
 
-    Equal times fall into one period, and the first period has a flat popularity. The forecast is the share of the
-    last period plus `trend` times its change from the one before, at least the smallest share. Zhang et al. (2021,
-    SIGIR) count the period of the interaction itself; here it never counts. Raises Unfit for a log without timestamps.
+    Equal times fall into one period, so there may be fewer than asked for, and the first period has a flat popularity.
+    The forecast is the share of the last period plus `trend` times its change from the one before, at least the
+    smallest share. Zhang et al. (2021, SIGIR) count the period of the interaction itself; here it never counts. Raises
+    Unfit for a log without timestamps.
     """
 
     periods: int = 10
@@ -89,9 +90,9 @@ class EarlierPeriods(PopularityRule):
         if positives.timestamp is None:
             raise Unfit("Popularity of earlier periods skipped: the log has no timestamps; LeaveOneOut needs none.")
         cuts = np.quantile(positives.timestamp, np.arange(1, self.periods) / self.periods)
-        period = np.searchsorted(cuts, positives.timestamp, side="left")
+        occupied, period = np.unique(np.searchsorted(cuts, positives.timestamp, side="left"), return_inverse=True)
         flat = period * positives.n_items + positives.item
-        counts = np.bincount(flat, minlength=self.periods * positives.n_items).reshape(self.periods, -1).astype(float)
+        counts = np.bincount(flat, minlength=len(occupied) * positives.n_items).reshape(len(occupied), -1).astype(float)
         shares = smoothed_share(counts, self.smoothing, counts.sum(axis=1))
         return PeriodTable(positives.item, period, np.vstack([np.ones(positives.n_items), shares]), self.trend)
 

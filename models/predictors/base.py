@@ -41,6 +41,10 @@ class Predictor(Component):
         """Log-probability of cells given affinity (intercept included) and popularity, elementwise."""
 
     @abstractmethod
+    def log_prob_at(self, family: Family, value: Tensor, trials: Tensor, affinity: Tensor, node: Tensor) -> Tensor:
+        """The same at a quadrature node: log z where popularity is a rate, which no small z underflows, else zeta."""
+
+    @abstractmethod
     def mean(self, family: Family, affinity: Tensor, popularity: Tensor) -> Tensor:
         """Expected value of one trial, increasing in both; elementwise."""
 
@@ -79,6 +83,10 @@ class Offset(Predictor):
     def offset(self, popularity: Tensor) -> Tensor:
         """What popularity adds to the linear predictor, increasing in popularity; same shape as given."""
 
+    def offset_at(self, node: Tensor) -> Tensor:
+        """The offset at a quadrature node: log z where popularity is a rate, zeta where it is a logarithm."""
+        return self.offset(node)
+
     @abstractmethod
     def offset_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
         """Mean and variance of the offset under a law of popularity; the law's batch shape each."""
@@ -89,6 +97,9 @@ class Offset(Predictor):
 
     def log_prob(self, family: Family, value: Tensor, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
         return family.log_prob(value, trials, affinity + self.offset(popularity))
+
+    def log_prob_at(self, family: Family, value: Tensor, trials: Tensor, affinity: Tensor, node: Tensor) -> Tensor:
+        return family.log_prob(value, trials, affinity + self.offset_at(node))
 
     def starting_level(self, family: Family, mean: float) -> float:
         return family.link(mean)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor
 
 from pyrorec.models.distributions.base import PopularityDistribution, Scale
 from pyrorec.models.distributions.gamma import Gamma
-from pyrorec.models.moments import mean_log, variance_log
+from pyrorec.models.moments import lognormal_match, mean_log, variance_log
 from pyrorec.models.predictors.base import Offset
 
 
@@ -31,6 +30,10 @@ class LogAdditive(Offset):
         """log z, for z on the rate scale."""
         return popularity.log()
 
+    def offset_at(self, node: Tensor) -> Tensor:
+        """The node itself, so that a tiny z does not underflow on the way."""
+        return node
+
     def offset_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
         """E log z and Var log z: psi(a) - log b and psi1(a) for a Gamma (maths 4.1), log v and 0 for a point."""
         return mean_log(law), variance_log(law)
@@ -41,8 +44,7 @@ class LogAdditive(Offset):
         Variance log(1 + 1/shape) for a Gamma, zero for a point. Matching on the rate scale keeps expected
         rates exact; for shapes of a few and more it agrees with (psi(a) - log b, psi1(a)).
         """
-        spread = torch.log1p(law.variance / law.mean**2)
-        return law.mean.log() - 0.5 * spread, spread
+        return lognormal_match(law)
 
     @classmethod
     def default_popularity(cls) -> PopularityDistribution | None:

@@ -12,7 +12,7 @@ from pyrorec.models.distributions.base import PopularityDistribution, Scale
 from pyrorec.models.distributions.gamma import Gamma
 from pyrorec.models.families.base import Family
 from pyrorec.models.families.bernoulli import Bernoulli
-from pyrorec.models.moments import mean_log, variance_log
+from pyrorec.models.moments import lognormal_match, mean_log, variance_log
 from pyrorec.models.predictors.base import Offset, UnfitPair
 
 
@@ -31,9 +31,18 @@ class Odds(Offset):
         """log z, for z on the rate scale."""
         return popularity.log()
 
+    def offset_at(self, node: Tensor) -> Tensor:
+        """The node itself, so that a tiny z does not underflow on the way."""
+        return node
+
     def offset_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
         """E log z and Var log z (maths 4.1)."""
         return mean_log(law), variance_log(law)
+
+    def matched_moments(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Mean and variance of log z under the lognormal with the law's mean and variance of z, as in `LogAdditive`:
+        at small odds the response is a rate."""
+        return lognormal_match(law)
 
     @classmethod
     def default_popularity(cls) -> PopularityDistribution | None:

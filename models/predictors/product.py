@@ -27,14 +27,22 @@ class Product(Predictor):
     """
 
     scale: ClassVar[Scale | None] = Scale.RATE
+    grows_with_popularity: ClassVar[bool] = False
+    """Whether the link's parameter is measured in units of z (C), and not in units of 1 / z (lambda)."""
 
     @abstractmethod
-    def log_link(self, popularity: Tensor) -> Tensor:
-        """log g(z), for z on the rate scale; same shape."""
+    def log_link(self, log_z: Tensor) -> Tensor:
+        """log g(z) from log z, which a small z does not underflow; same shape."""
 
     @abstractmethod
-    def log_unlinked(self, popularity: Tensor) -> Tensor:
-        """log(1 - g(z)), accurate where g is near one; same shape."""
+    def log_unlinked(self, log_z: Tensor) -> Tensor:
+        """log(1 - g(z)) from log z, accurate where g is near one; same shape."""
+
+    @property
+    def log_parameter(self) -> Tensor:
+        """Logarithm of the link's own parameter."""
+        value = self.parameter
+        return (value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)).log()
 
     @property
     def parameter(self) -> float | Tensor:
@@ -48,26 +56,29 @@ class Product(Predictor):
                 f"predictor {self.name} returns a click probability of its own: use family bernoulli, not {family.name}"
             )
 
-    def log_probability(self, affinity: Tensor, popularity: Tensor) -> tuple[Tensor, Tensor]:
+    def log_probability(self, affinity: Tensor, log_z: Tensor) -> tuple[Tensor, Tensor]:
         """log p and log(1 - p), the latter as log(sigma(-a) + sigma(a) (1 - g)), so that nothing cancels (maths 5)."""
         log_h = F.logsigmoid(affinity)
-        return log_h + self.log_link(popularity), self.log_unmatched(F.logsigmoid(-affinity), log_h, popularity)
+        return log_h + self.log_link(log_z), self.log_unmatched(F.logsigmoid(-affinity), log_h, log_z)
 
-    def log_unmatched(self, log_rest: Tensor, log_h: Tensor, popularity: Tensor) -> Tensor:
-        """log(1 - h g) from log(1 - h) and log h."""
-        return torch.logaddexp(log_rest, log_h + self.log_unlinked(popularity))
+    def log_unmatched(self, log_rest: Tensor, log_h: Tensor, log_z: Tensor) -> Tensor:
+        """log(1 - h g) from log(1 - h), log h and log z."""
+        return torch.logaddexp(log_rest, log_h + self.log_unlinked(log_z))
 
     def log_prob(self, family: Family, value: Tensor, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
+        return self.log_prob_at(family, value, trials, affinity, popularity.log())
+
+    def log_prob_at(self, family: Family, value: Tensor, trials: Tensor, affinity: Tensor, node: Tensor) -> Tensor:
         """c log p + (trials - c) log(1 - p) + log binomial(trials, c)."""
-        log_p, log_rest = self.log_probability(affinity, popularity)
+        log_p, log_rest = self.log_probability(affinity, node)
         return value * log_p + (trials - value) * log_rest + log_choose(trials, value)
 
     def mean(self, family: Family, affinity: Tensor, popularity: Tensor) -> Tensor:
         """sigma(a) g(z), in (0, 1)."""
-        return self.log_probability(affinity, popularity)[0].exp()
+        return self.log_probability(affinity, popularity.log())[0].exp()
 
     def starting_level(self, family: Family, mean: float) -> float:
-        return family.link(min(mean / float(self.log_link(torch.ones(())).exp()), LARGEST_MATCH))
+        return family.link(min(mean / float(self.log_link(torch.zeros(())).exp()), LARGEST_MATCH))
 
     def sample(self, family: Family, trials: Tensor, affinity: Tensor, popularity: Tensor) -> Tensor:
         p = self.mean(family, affinity, popularity)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,16 +18,14 @@ class ProductRatio(Product):
     name: ClassVar[str] = "product-ratio"
     learned: ClassVar[tuple[str, ...]] = ("midpoint",)
 
+    grows_with_popularity: ClassVar[bool] = True
+
     midpoint: float | Tensor = 1.0
 
-    def log_link(self, popularity: Tensor) -> Tensor:
+    def log_link(self, log_z: Tensor) -> Tensor:
         """log sigma(log z - log C)."""
-        return F.logsigmoid(self._log_odds(popularity))
+        return F.logsigmoid(log_z - self.log_parameter.to(log_z))
 
-    def log_unlinked(self, popularity: Tensor) -> Tensor:
+    def log_unlinked(self, log_z: Tensor) -> Tensor:
         """log sigma(log C - log z)."""
-        return F.logsigmoid(-self._log_odds(popularity))
-
-    def _log_odds(self, popularity: Tensor) -> Tensor:
-        midpoint = torch.as_tensor(self.midpoint, dtype=popularity.dtype, device=popularity.device)
-        return popularity.log() - midpoint.log()
+        return F.logsigmoid(self.log_parameter.to(log_z) - log_z)

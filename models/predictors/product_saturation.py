@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from pyrorec.models.integrals.saturation import log_saturated
 from pyrorec.models.predictors.product import Product
-from pyrorec.models.special import log1mexp
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,10 @@ class ProductSaturation(Product):
 
     saturation: float | Tensor = 1.0
 
-    def log_link(self, popularity: Tensor) -> Tensor:
+    def log_link(self, log_z: Tensor) -> Tensor:
         """log(1 - e^-x), x = lambda z."""
-        return log1mexp(self.saturation * popularity)
+        return log_saturated(log_z + self.log_parameter.to(log_z))
 
-    def log_unlinked(self, popularity: Tensor) -> Tensor:
+    def log_unlinked(self, log_z: Tensor) -> Tensor:
         """-x, x = lambda z."""
-        return -self.saturation * popularity
+        return -torch.exp(log_z + self.log_parameter.to(log_z))

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pyrorec.models.integrals.saturation import log_saturated
 from pyrorec.models.predictors.product import Product
-from pyrorec.models.special import log1mexp
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class ProductTanh(Product):
 
     steepness: float | Tensor = 1.0
 
-    def log_link(self, popularity: Tensor) -> Tensor:
+    def log_link(self, log_z: Tensor) -> Tensor:
         """log(1 - e^-x) - log(1 + e^-x), x = lambda z."""
-        x = self.steepness * popularity
-        return log1mexp(x) - torch.log1p(torch.exp(-x))
+        log_x = log_z + self.log_parameter.to(log_z)
+        return log_saturated(log_x) - torch.log1p(torch.exp(-torch.exp(log_x)))
 
-    def log_unlinked(self, popularity: Tensor) -> Tensor:
+    def log_unlinked(self, log_z: Tensor) -> Tensor:
         """log 2 - x - log(1 + e^-x), x = lambda z."""
-        x = self.steepness * popularity
+        x = torch.exp(log_z + self.log_parameter.to(log_z))
         return math.log(2.0) - x - torch.log1p(torch.exp(-x))

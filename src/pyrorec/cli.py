@@ -36,6 +36,10 @@ ExposureColumn = Annotated[str, typer.Option(help="Column saying biased or rando
 PropensityColumn = Annotated[str, typer.Option(help="Column of propensities.")]
 InterventionName = Annotated[str, typer.Option(help="observe, deconfound, set or temper.")]
 Weight = Annotated[float | None, typer.Option(help="Power of popularity under temper (0.5).")]
+QualityShare = Annotated[
+    float | None,
+    typer.Option(help="Under deconfound: part of popularity's effect that is quality and stays, 0 to 1 (0)."),
+]
 PopularityValue = Annotated[
     str | None, typer.Option(help="Under set: a number, or a file with item_id and popularity (average).")
 ]
@@ -79,6 +83,9 @@ def fit(
     sharing: Annotated[str | None, typer.Option(help="One popularity per item, period or interaction.")] = None,
     prior_source: Annotated[
         str | None, typer.Option(help="Items' prior: learned, exposure (counts) or earlier (periods).")
+    ] = None,
+    prior_rule: Annotated[
+        str | None, typer.Option(help="Empirical Bayes rule of that prior; default: the one for --prior.")
     ] = None,
     amortised: Annotated[bool | None, typer.Option("--amortised/--free-form", help="Encoder or free q(z).")] = None,
     affinity_first: Annotated[
@@ -129,7 +136,7 @@ def fit(
             replace=replace, resume=resume, progress=not quiet,
             model={"family": family, "predictor": predictor, "prior": prior, "missing": missing,
                    "binarise": binarise, "factors": factors, "posterior": posterior, "affinity": affinity,
-                   "sharing": sharing, "prior_source": prior_source, "amortised": amortised,
+                   "sharing": sharing, "prior_source": prior_source, "prior_rule": prior_rule, "amortised": amortised,
                    "affinity_first": affinity_first, "inverse_propensity": inverse_propensity,
                    "negatives": negatives},
             training={"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "dropout": dropout,
@@ -150,6 +157,7 @@ def recommend(
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Recommend seen items too.")] = False,
     intervention: InterventionName = "observe",
     weight: Weight = None,
+    quality_share: QualityShare = None,
     popularity: PopularityValue = None,
     reading: Annotated[str, typer.Option(help="plug-in, predictive, quantile or thompson.")] = "plug-in",
     quantile: Annotated[float, typer.Option(help="Probability read by --reading quantile.")] = 0.1,
@@ -165,7 +173,7 @@ def recommend(
         items=None if items is None else id_column(items, "item_id", loaded.posterior.items),
         exclude=None if exclude is None else pairs_table(exclude, loaded),
         k=k,
-        intervention=build_intervention(intervention, weight, popularity, loaded),
+        intervention=build_intervention(intervention, weight, quality_share, popularity, loaded),
         reading=build_reading(reading, quantile, seed),
         include_seen=include_seen,
     )
@@ -182,6 +190,7 @@ def score(
     output: Output,
     intervention: InterventionName = "observe",
     weight: Weight = None,
+    quality_share: QualityShare = None,
     popularity: PopularityValue = None,
     reading: Annotated[str, typer.Option(help="plug-in, predictive, quantile or thompson.")] = "predictive",
     quantile: Annotated[float, typer.Option(help="Probability read by --reading quantile.")] = 0.1,
@@ -194,7 +203,7 @@ def score(
     loaded = load_run(run)
     table = loaded.score(
         pairs_table(pairs, loaded),
-        intervention=build_intervention(intervention, weight, popularity, loaded),
+        intervention=build_intervention(intervention, weight, quality_share, popularity, loaded),
         reading=build_reading(reading, quantile, seed),
     )
     write_table(table, output)
@@ -257,6 +266,7 @@ def recalibrate(
     *,
     intervention: InterventionName = "observe",
     weight: Weight = None,
+    quality_share: QualityShare = None,
     popularity: PopularityValue = None,
     use_propensities: Annotated[
         bool, typer.Option("--use-propensities", help="Start from what the run's own propensities say.")
@@ -275,8 +285,8 @@ def recalibrate(
 
     loaded = load_run(run)
     names = columns(user_column, item_column, value_column, timestamp_column, exposure_column, propensity_column)
-    asked = build_intervention(intervention, weight, popularity, loaded)
-    prior = shift_by_propensity(loaded) if use_propensities else None
+    asked = build_intervention(intervention, weight, quality_share, popularity, loaded)
+    prior = shift_by_propensity(loaded, asked) if use_propensities else None
     version = add_version(corrected(loaded, read_test(random_log, names), asked, prior), run)
     typer.echo(f"run in {run} ({version.name})")
 
@@ -328,13 +338,17 @@ def check_numbers(**numbers: int | None) -> None:
             raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {number}.")
 
 
-def build_intervention(name: str, weight: float | None, popularity: str | None, run: Run) -> Intervention:
+def build_intervention(
+    name: str, weight: float | None, quality_share: float | None, popularity: str | None, run: Run
+) -> Intervention:
     """An intervention by name; what was not said, or said in vain, is noted. Raises InputError for an unknown name."""
     from pyrorec.data import InputError
     from pyrorec.inference.intervention import Deconfound, Observe, SetPopularity, Temper
 
     if weight is not None and name != "temper":
         typer.echo(f"note: --weight has no meaning under {name}; it is the power of popularity under temper.")
+    if quality_share is not None and name != "deconfound":
+        typer.echo(f"note: --quality-share has no meaning under {name}; it belongs to deconfound.")
     if popularity is not None and name != "set":
         typer.echo(f"note: --popularity has no meaning under {name}; it is the value under set.")
     if name == "temper" and weight is None:
@@ -343,7 +357,7 @@ def build_intervention(name: str, weight: float | None, popularity: str | None, 
         typer.echo("note: --popularity was not given: every item is taken to be as popular as the average one.")
     makers: dict[str, Callable[[], Intervention]] = {
         "observe": Observe,
-        "deconfound": Deconfound,
+        "deconfound": lambda: Deconfound(quality_share or 0.0),
         "set": lambda: SetPopularity(popularity_values(popularity, run)),
         "temper": lambda: Temper(DEFAULT_WEIGHT if weight is None else weight),
     }

@@ -28,6 +28,7 @@ from pyrorec.inference.settings_file import (
 from pyrorec.models.affinities import Affinity, FactorisationMachine
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
 from pyrorec.models.popularity import PopularityModel
+from pyrorec.models.prior_source import ExposureCounts, PriorSource
 
 SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason", "level_shift", "log"}
 FLAG_OF = {"popularity": "prior", "activity": "prior", "source": "prior_source"}
@@ -91,6 +92,8 @@ def resolve_model(kind: type[ModelSpec], config: dict[str, Any], flags: dict[str
     binarise, factors = given.pop("binarise", None), flags["factors"]
     if factors is not None and "affinity" in own:
         flagged["affinity"] = with_factors(flagged.get("affinity", configured.get("affinity")), factors)
+    if flags.get("prior_rule") is not None:
+        flagged["source"] = with_rule(flagged.get("source", configured.get("source")), flags["prior_rule"])
     base, missing = model_from_plain(model_to_plain(kind()) | given), resolve_missing(config, flags)
 
     def chosen(parts: dict[str, Any]) -> Choice:
@@ -120,6 +123,16 @@ def own_settings(kind: type[ModelSpec], flags: dict[str, Any]) -> dict[str, Any]
         if name not in fields and name != "factors":
             raise InputError(f"--{name.replace('_', '-')} does not belong to this kind of --model.")
     return {name: value for name, value in given.items() if name in fields}
+
+
+def with_rule(source: PriorSource | None, rule: str) -> PriorSource:
+    """A prior source that uses a rule of empirical Bayes. Raises InputError for one that uses none."""
+    source = source or ExposureCounts()
+    if "rule" not in {field.name for field in dataclasses.fields(source)}:
+        raise InputError(
+            f"Prior source {source.name} uses no rule: leave --prior-rule out, or take exposure or earlier."
+        )
+    return dataclasses.replace(source, rule=rule)  # type: ignore[call-arg]
 
 
 def with_factors(affinity: Affinity | None, factors: int) -> Affinity:

@@ -11,7 +11,7 @@ import torch
 from small_popularity import SMALL, fitted, implicit, impressions
 
 from pyrorec.data import InputError, Unobserved, Zero
-from pyrorec.inference.empirical_bayes import GammaPoissonML, PoissonLogNormal, exposure_counts
+from pyrorec.inference.empirical_bayes import GammaPoissonTruncated, PoissonLogNormal, exposure_counts
 from pyrorec.inference.item_prior import anchored
 from pyrorec.models.distributions import Exponential, Gamma, LogNormal
 from pyrorec.models.distributions.prior import Scope
@@ -62,7 +62,7 @@ def test_exposure_counts_follow_what_was_shown_and_no_value() -> None:
     assert np.array_equal(law.mean.numpy().argsort(), shown.argsort(kind="stable")) or (
         np.corrcoef(law.mean.numpy(), np.log(shown + 0.5))[0, 1] > 0.99
     )
-    expected = GammaPoissonML().fit(exposure_counts(log)).standardised()
+    expected = GammaPoissonTruncated().fit(exposure_counts(log)).standardised()
     torch.testing.assert_close(law.mean, expected.items.law.mean)
     torch.testing.assert_close(law.stddev, expected.items.law.stddev)
 
@@ -86,7 +86,7 @@ def test_counts_of_a_long_log_tell_log_popularity() -> None:
 def test_a_rate_prior_sets_the_population_and_holds_it() -> None:
     log = impressions()
     found = anchored(replace(FRAILTY, source=ExposureCounts()), log)
-    rates = GammaPoissonML().fit(exposure_counts(log)).rate()
+    rates = GammaPoissonTruncated().fit(exposure_counts(log)).rate()
     assert isinstance(found.spec.popularity, Gamma)
     assert found.spec.popularity.shape == pytest.approx(float(rates.population.law.concentration))
     run = fitted(found.spec, log)
