@@ -75,7 +75,7 @@ class RecordEncoder(nn.Module):
 
     def forward(self, groups: Tensor) -> tuple[Tensor, Tensor]:
         x = self.inputs[groups]
-        location, log_spread = (self.prior[groups] + self.affine(x) + self.network(x)).unbind(-1)  # type: ignore[index]
+        location, log_spread = (self.prior[groups] + self.affine(x) + self.network(x)).unbind(-1)
         return location, log_spread.clamp(-7.0, 2.0)
 
     @torch.no_grad()
@@ -86,8 +86,7 @@ class RecordEncoder(nn.Module):
     @torch.no_grad()
     def stretch(self, sd: Tensor) -> None:
         """Divides every location and spread."""
-        last: nn.Linear = self.network[-1]
-        for part in (self.affine.weight, self.affine.bias, last.weight, last.bias):
+        for part in (*self.affine.parameters(), *self.network[-1].parameters()):
             part[0] /= sd
         self.prior[:, 0] /= sd
         self.affine.bias[1] -= sd.log()

@@ -86,7 +86,16 @@ class AnalyticELBO(RecordedELBO):
         return -elbo.item(), -elbo
 
     def log_likelihood(self, name: str, site: Any, guide_trace: Trace) -> Tensor:
-        """Log-probability of an observed site at the draws of the latents."""
+        """Log-probability of an observed site at the draws of the latents.
+
+        Raises NotImplementedError for a latent whose draws carry no gradient, which would be left out without a word.
+        """
+        for latent, node in latent_and_observed(guide_trace):
+            if not (node["fn"].has_rsample or node["is_observed"]):
+                raise NotImplementedError(
+                    f"draws of site '{latent}' ({type(single(node['fn'])).__name__}) carry no gradient: train with "
+                    "Expected(), which draws no popularity, or with ScoreFunction()"
+                )
         value: Tensor = site["fn"].log_prob(site["value"])
         return value
 

@@ -15,7 +15,8 @@ import torch
 
 from pyrorec.data import InputError
 from pyrorec.inference.posterior import Posterior
-from pyrorec.models.distributions import Scale
+from pyrorec.models.distributions import InverseGaussian, Scale
+from pyrorec.models.laws import resembling
 from pyrorec.models.predictors import Offset
 
 LARGEST_WEIGHT = 5.0
@@ -180,6 +181,8 @@ def power(law: dist.TorchDistribution | None, weight: float, scale: Scale | None
         return type(law)(weight * law.loc, (weight * law.scale).clamp_min(1e-9))
     if isinstance(law, dist.Weibull):
         return dist.Weibull(law.scale**weight, law.concentration / max(weight, 1e-9))
+    if isinstance(law, InverseGaussian):
+        law = resembling(dist.Gamma, law)
     assert isinstance(law, dist.Gamma)
     return gamma_power(law, weight)
 

@@ -16,6 +16,7 @@ from pyrorec.guides import BilateralGuide
 from pyrorec.guides.posterior import SidePosterior
 from pyrorec.models.affinities import dot_mean, dot_variance
 from pyrorec.models.bilateral import Bilateral
+from pyrorec.models.distributions import InverseGaussian
 from pyrorec.models.families import Family
 from pyrorec.models.laws import mapped
 from pyrorec.models.predictors import Offset, Predictor
@@ -167,6 +168,9 @@ def drawn(effect: Effect, stream: np.random.Generator) -> Effect:
         return replace(effect, law=dist.Delta(gamma.clamp_min(torch.finfo(gamma.dtype).tiny) / law.rate))
     if isinstance(law, dist.Normal):
         return replace(effect, law=dist.Delta(drawn_normal(law.loc, law.scale, stream)))
+    if isinstance(law, InverseGaussian):
+        wald = stream.wald(law.loc.double().cpu().numpy(), law.concentration.double().cpu().numpy())
+        return replace(effect, law=dist.Delta(torch.as_tensor(wald).to(law.loc)))
     uniform = torch.as_tensor(stream.uniform(1e-12, 1 - 1e-12, tuple(law.batch_shape)))
     return replace(effect, law=dist.Delta(mapped(law, Tensor.double).icdf(uniform).to(law.mean)))  # type: ignore[union-attr]
 
@@ -174,10 +178,14 @@ def drawn(effect: Effect, stream: np.random.Generator) -> Effect:
 def quantiles(law: dist.TorchDistribution, p: float) -> Tensor:
     """The p-quantile of each law of an effect."""
     from scipy.special import gammaincinv
+    from scipy.stats import invgauss
 
     if isinstance(law, dist.Gamma):
         shape = law.concentration.double().cpu().numpy()
         return torch.as_tensor(gammaincinv(shape, p)).to(law.rate) / law.rate
+    if isinstance(law, InverseGaussian):
+        m, t = (x.double().cpu().numpy() for x in (law.loc, law.concentration))
+        return torch.as_tensor(invgauss.ppf(p, m / t, scale=t)).to(law.loc)
     if isinstance(law, dist.Delta):
         return law.v
     kept = mapped(law, Tensor.double)

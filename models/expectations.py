@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyrorec.models.distributions import InverseGaussian
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Poisson
 from pyrorec.models.families.bernoulli import log_choose
 from pyrorec.models.families.cloglog import log_click
@@ -160,6 +161,7 @@ def _(law: dist.LogNormal, predictor: Offset, family: Family, records: Records, 
 @joint(dist.Gamma, LogAdditive, Poisson)
 @joint(dist.Exponential, LogAdditive, Poisson)
 @joint(dist.Weibull, LogAdditive, Poisson)
+@joint(InverseGaussian, LogAdditive, Poisson)
 def _(law: Any, predictor: LogAdditive, family: Poisson, records: Records, mean: Tensor, var: Tensor) -> Tensor:
     """y (a + E log z + log trials) - trials e^(a + v/2) E z - log y!, from the law's moments."""
     rate = safe_exp(mean + 0.5 * var + records.at(law.mean.log()))
@@ -170,6 +172,7 @@ def _(law: Any, predictor: LogAdditive, family: Poisson, records: Records, mean:
 @conditional(dist.Gamma, LogAdditive, Cloglog)
 @conditional(dist.Exponential, LogAdditive, Cloglog)
 @conditional(dist.Weibull, LogAdditive, Cloglog)
+@conditional(InverseGaussian, LogAdditive, Cloglog)
 def _(law: Any, predictor: LogAdditive, family: Cloglog, records: Records, affinity: Tensor) -> Tensor:
     """c E log(1 - e^-rz) - (trials - c) r E z + log binomial(trials, c), r = e^a (maths 5)."""
 
@@ -207,6 +210,6 @@ def _product(law: Any, predictor: Product, family: Bernoulli, records: Records, 
     return click + zeros + log_choose(records.trials, records.value)
 
 
-for _law in (dist.Gamma, dist.Exponential, dist.LogNormal, dist.Weibull):
+for _law in (dist.Gamma, dist.Exponential, dist.LogNormal, dist.Weibull, InverseGaussian):
     for _predictor in (ProductSaturation, ProductRatio, ProductTanh):
         conditional(_law, _predictor, Bernoulli)(_product)

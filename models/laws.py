@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyrorec.models.distributions.gamma import match_gamma
+from pyrorec.models.distributions.inverse_gaussian import InverseGaussian
 from pyrorec.models.moments import mean_log, variance_log
 
 EULER = 0.5772156649015329
@@ -21,6 +22,7 @@ PARAMETERS: dict[type, tuple[str, ...]] = {
     dist.LogNormal: ("loc", "scale"),
     dist.Weibull: ("scale", "concentration"),
     dist.Exponential: ("rate",),
+    InverseGaussian: ("loc", "concentration"),
     dist.Delta: ("v",),
 }
 """What a law is made of, in the order of its constructor."""
@@ -46,12 +48,17 @@ def mapped(law: dist.TorchDistribution | None, change: Callable[[Tensor], Tensor
 
 
 def resembling(kind: type, law: dist.TorchDistribution) -> dist.TorchDistribution:
-    """The law of a kind that is nearest: itself, a Gamma with the same E z and E log z, or a LogNormal or Weibull with
-    the same mean and variance of log z. Raises TypeError for another kind."""
+    """The law of a kind that is nearest to another.
+
+    Itself, a Gamma with the same E z and E log z, an InverseGaussian with the same mean and variance of z, or a
+    LogNormal or Weibull with the same mean and variance of log z. Raises TypeError for another kind.
+    """
     if type(law) is kind:
         return law
     if kind is dist.Gamma:
         return match_gamma(law.mean, mean_log(law))
+    if kind is InverseGaussian:
+        return InverseGaussian(law.mean, law.mean**3 / law.variance)
     location, sd = mean_log(law), variance_log(law).sqrt()
     if kind is dist.LogNormal:
         return dist.LogNormal(location, sd)

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyrorec.models.distributions import Prior
+from pyrorec.models.distributions import InverseGaussian, Prior
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Poisson, Probit
-from pyrorec.models.integrals import gamma, lognormal, normal
+from pyrorec.models.integrals import gamma, inverse_gaussian, lognormal, normal
 from pyrorec.models.integrals.probability import LogProbability
 from pyrorec.models.links import as_gamma, expected_link
 from pyrorec.models.mass import safe_exp
@@ -113,6 +113,7 @@ def adjust(prior: Prior, predictor: Predictor, family: Family, eta: Tensor) -> T
 @marginal(dist.Gamma, LogAdditive, Poisson)
 @marginal(dist.LogNormal, LogAdditive, Poisson)
 @marginal(dist.Weibull, LogAdditive, Poisson)
+@marginal(InverseGaussian, LogAdditive, Poisson)
 def _(law: Any, predictor: LogAdditive, family: Poisson, eta: Tensor) -> Tensor:
     """e^eta E z (maths 4.3)."""
     return safe_exp(eta) * law.mean
@@ -151,8 +152,15 @@ def _(law: dist.LogNormal, predictor: Odds, family: Bernoulli, eta: Tensor) -> L
     return lognormal.odds(eta, law.loc, law.scale)
 
 
+@probability(InverseGaussian, LogAdditive, Cloglog)
+def _(law: InverseGaussian, predictor: LogAdditive, family: Cloglog, eta: Tensor) -> LogProbability:
+    """1 minus the Laplace transform at e^eta (maths 4.3)."""
+    return inverse_gaussian.saturation(law.loc, law.concentration, safe_exp(eta))
+
+
 @probability(dist.Weibull, Odds, Bernoulli)
-def _(law: dist.Weibull, predictor: Odds, family: Bernoulli, eta: Tensor) -> LogProbability:
+@probability(InverseGaussian, Odds, Bernoulli)
+def _(law: dist.Weibull | InverseGaussian, predictor: Odds, family: Bernoulli, eta: Tensor) -> LogProbability:
     """E sigma(eta + log z) by the law's rule."""
     return LogProbability.from_both(
         average(law, lambda log_z: torch.sigmoid(eta + log_z)),
@@ -163,6 +171,7 @@ def _(law: dist.Weibull, predictor: Odds, family: Bernoulli, eta: Tensor) -> Log
 @probability(dist.Gamma, Product, Bernoulli)
 @probability(dist.LogNormal, Product, Bernoulli)
 @probability(dist.Weibull, Product, Bernoulli)
+@probability(InverseGaussian, Product, Bernoulli)
 def _(law: Any, predictor: Product, family: Bernoulli, eta: Tensor) -> LogProbability:
     """sigma(eta) G with G = E g(z), and sigma(-eta) + sigma(eta) (1 - G) (maths 1.2.8)."""
     link, log_match = expected_link(law, predictor), F.logsigmoid(eta)
@@ -240,6 +249,7 @@ def gamma_cloglog(law: dist.Gamma, predictor: LogAdditive, family: Cloglog, eta:
 
 @marginal(dist.Gamma, Odds, Bernoulli)
 @marginal(dist.Weibull, Odds, Bernoulli)
+@marginal(InverseGaussian, Odds, Bernoulli)
 @marginal(dist.Weibull, LogAdditive, Cloglog)
 def _(law: Any, predictor: Odds | LogAdditive, family: Family, eta: Tensor) -> Tensor:
     """E mean(eta + log z) over the nodes of the law's rule, one node at a time."""

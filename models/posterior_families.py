@@ -11,7 +11,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from pyrorec.models.component import Component
-from pyrorec.models.distributions import PopularityDistribution, Scale
+from pyrorec.models.distributions import InverseGaussian, PopularityDistribution, Scale
 from pyrorec.models.laws import resembling
 from pyrorec.models.moments import mean_log, variance_log
 from pyrorec.models.registry import Registry
@@ -100,6 +100,24 @@ class WeibullPosterior(PosteriorFamily):
         """Log scale and log sd of log z."""
         weibull: Any = resembling(dist.Weibull, law)
         return weibull.scale.log(), 0.5 * variance_log(weibull).log()
+
+
+@dataclass(frozen=True)
+class InverseGaussianPosterior(PosteriorFamily):
+    """z ~ InverseGaussian(mean e^location, shape e^(location - 2s)), sd of z e^s times its mean.
+
+    Its draws carry no gradient: for objectives that do not draw popularity, or use the score function.
+    """
+
+    name: ClassVar[str] = "inverse-gaussian"
+    scale: ClassVar[Scale] = Scale.RATE
+
+    def law(self, location: Tensor, log_spread: Tensor) -> InverseGaussian:
+        return InverseGaussian(location.exp(), (location - 2 * log_spread).exp())
+
+    def numbers(self, law: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Log mean and the log of sd over mean."""
+        return law.mean.log(), 0.5 * (law.variance / law.mean**2).log()
 
 
 def default_posterior(prior: PopularityDistribution) -> PosteriorFamily:

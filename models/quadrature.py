@@ -22,6 +22,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrorec.models.distributions.inverse_gaussian import InverseGaussian
 from pyrorec.models.integrals.gamma_nodes import log_density
 from pyrorec.models.integrals.grid import (
     NEAR_EDGE,
@@ -35,6 +36,7 @@ from pyrorec.models.integrals.grid import (
     trapezoid_step,
     uniform,
 )
+from pyrorec.models.moments import mean_log, variance_log
 from pyrorec.models.special import HALF_LOG_TWO_PI
 
 DROP = {torch.float64: 23.0, torch.float32: 16.0}
@@ -143,3 +145,28 @@ def _normal_rule(mean: Tensor, sd: Tensor, drop: float) -> Rule:
         node = mean + sd * grid.node
     e = (node - mean) / sd
     return Rule(node, grid.log_step - 0.5 * e**2 - HALF_LOG_TWO_PI - sd.log() + sd.detach().log())
+
+
+@double_rule.register(InverseGaussian)
+def _(law: InverseGaussian, drop: float) -> Rule:
+    """In t = log(z / m), whose log density is -t / 2 - (shape / m) (cosh t - 1) but for a constant."""
+    mean, peak = law.loc.double(), (law.concentration / law.loc).double()
+    with torch.no_grad():
+        smooth = torch.full_like(peak, 2 * math.pi * NEAR_EDGE * STRIP / drop)
+        step = torch.minimum(smooth, math.pi * (2 / (drop * peak)).sqrt())
+        reach = torch.acosh(1 + (drop + 3) / peak)
+        reach = torch.acosh(1 + (drop + 3 + 0.5 * reach) / peak)  # e^(-t / 2) and an f like z reach further
+        grid = uniform(-reach, reach, step)
+        node = grid.node
+    # The density in t at fixed z: gradients of mean and shape go through t = log z - log m.
+    t = node + mean.detach().log() - mean.log()
+    cosh = 2 * torch.sinh(t / 2) ** 2
+    weight = 0.5 * peak.log() - HALF_LOG_TWO_PI - 0.5 * t - peak * cosh + grid.log_step
+    return Rule(node + mean.detach().log(), weight)
+
+
+@variance_log.register(InverseGaussian)
+def _(law: InverseGaussian) -> Tensor:
+    """By the law's rule, about E log z."""
+    centre = mean_log(law)
+    return average(law, lambda log_z: (log_z - centre).square())

@@ -35,7 +35,7 @@ _HOMES = {
     "pyrorec.models.marginals": ("adjust",),
     "pyrorec.models.popularity": ("PopularityModel",),
     "pyrorec.models.posterior_families": (
-        "GammaPosterior", "LogNormalPosterior", "NormalPosterior", "WeibullPosterior",
+        "GammaPosterior", "InverseGaussianPosterior", "LogNormalPosterior", "NormalPosterior", "WeibullPosterior",
     ),
     "pyrorec.models.predictors": (
         "Additive", "LogAdditive", "Odds", "Plain", "ProductRatio", "ProductSaturation", "ProductTanh",

@@ -78,7 +78,9 @@ def fit(
         ),
     ] = None,
     prior: Annotated[str | None, typer.Option(help="Popularity: gamma, exponential, lognormal or normal.")] = None,
-    posterior: Annotated[str | None, typer.Option(help="q(z): gamma, lognormal, weibull or normal.")] = None,
+    posterior: Annotated[
+        str | None, typer.Option(help="q(z): gamma, lognormal, weibull, inverse-gaussian or normal.")
+    ] = None,
     affinity: Annotated[str | None, typer.Option(help="factorisation-machine, linear or dot.")] = None,
     sharing: Annotated[str | None, typer.Option(help="One popularity per item, period or interaction.")] = None,
     prior_source: Annotated[

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pyrorec.models.distributions import InverseGaussian
 from pyrorec.models.distributions.divergence import closed_form_kl
 from pyrorec.models.expectations import expected_log_prob
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Poisson, Probit
@@ -41,6 +42,7 @@ POSTERIORS: dict[str, tuple[Law, tuple[float, ...]]] = {
     "gamma": (dist.Gamma, (3.2, 2.1)),
     "lognormal": (dist.LogNormal, (0.2, 0.45)),
     "weibull": (dist.Weibull, (1.3, 1.9)),
+    "inverse gaussian": (InverseGaussian, (1.4, 2.2)),
     "normal": (dist.Normal, (0.4, 0.6)),
 }
 RATE_PAIRS: list[tuple[Predictor, Family]] = [
@@ -51,7 +53,7 @@ RATE_PAIRS: list[tuple[Predictor, Family]] = [
     (ProductTanh(steepness=0.9), Bernoulli()),
 ]
 TRIPLES = [
-    *product(["gamma prior", "exponential prior"], ["gamma", "lognormal", "weibull"], RATE_PAIRS),
+    *product(["gamma prior", "exponential prior"], ["gamma", "lognormal", "weibull", "inverse gaussian"], RATE_PAIRS),
     *product(["lognormal prior"], ["lognormal", "gamma"], RATE_PAIRS),
     *product(
         ["normal prior"],
