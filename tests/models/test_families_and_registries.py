@@ -42,7 +42,7 @@ def test_the_registries_hold_what_the_house_offers() -> None:
         ],
         "popularity distribution": ["exponential", "gamma", "lognormal", "normal"],
         "affinity": ["dot", "factorisation-machine", "linear"],
-        "posterior family": ["gamma", "lognormal", "normal", "weibull"],
+        "posterior family": ["gamma", "inverse-gaussian", "lognormal", "normal", "weibull"],
         "sharing": ["interaction", "item", "period"],
         "prior source": ["earlier", "exposure", "learned"],
     }  # fmt: skip
