@@ -147,7 +147,7 @@ def test_every_command_works_on_a_popularity_run(place: Path, flags: tuple[str, 
         assert scored["mean"].mean() == pytest.approx(scored["value"].mean(), abs=0.15)
     succeeds("evaluate", run, "random.csv" if log != "counts.csv" else log, "--at", 5, "--output", "judged.csv")
     judged = list(pd.read_csv("judged.csv")["model"])
-    half = [] if "product" in run else ["quality 0.5"]  # a product has no offset to share
+    half = [] if "product-saturation" in flags else ["quality 0.5"]  # a product has no offset to share
     assert judged[: 3 + len(half)] == ["observe", "deconfound", *half, "temper 0.5"]
     said = succeeds("diagnose", run).out
     assert len(re.findall(r"^\[(good|doubtful|bad)\] ", said, re.MULTILINE)) == 6
