@@ -12,6 +12,7 @@ import torch
 from scipy import integrate, special, stats
 from torch.distributions.kl import _KL_REGISTRY, register_kl
 
+from pyrorec.models import quadrature
 from pyrorec.models.distributions import InverseGaussian
 from pyrorec.models.distributions.divergence import InfiniteDivergence, check_finite_kl, closed_form_kl
 
@@ -90,7 +91,15 @@ def test_agrees_with_draws(q: type, p: type) -> None:
 def test_every_registered_pair_has_its_case() -> None:
     """Registrations of this house, not torch's."""
     ours = {pair for pair, function in _KL_REGISTRY.items() if function.__module__.startswith("pyrorec.models.")}
-    assert ours == set(PAIRS)
+    assert ours - {(InverseGaussian, dist.LogNormal)} == set(PAIRS)  # that one is by the law's rule, tested below
+
+
+@pytest.mark.parametrize("x", PARAMETERS[InverseGaussian])
+def test_inverse_gaussian_against_lognormal(x: Any) -> None:
+    y = (0.3, 0.8)
+    expected = by_quadrature(by_scipy(InverseGaussian, x), by_scipy(dist.LogNormal, y), True)
+    assert quadrature.rule  # whose module registers the pair
+    assert float(closed_form_kl(law(InverseGaussian, x), law(dist.LogNormal, y))) == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_torch_registered_for_its_own_classes_stays() -> None:
@@ -232,7 +241,7 @@ def test_other_supports() -> None:
 
 @pytest.mark.parametrize(
     ("q", "p"),
-    [(InverseGaussian, dist.LogNormal), (InverseGaussian, dist.Weibull), (dist.Weibull, InverseGaussian)],
+    [(InverseGaussian, dist.Weibull), (dist.Weibull, InverseGaussian)],
     ids=lambda c: c.__name__,
 )
 def test_a_pair_without_closed_form_names_the_remedies(q: type, p: type) -> None:
