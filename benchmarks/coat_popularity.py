@@ -22,7 +22,7 @@ import torch
 import pyrorec as pr
 from benchmarks.coat import DATA, DRAWS, LABELS, Predict, clicks, judged, parts, summary
 from pyrorec.data import Interactions
-from pyrorec.inference.recalibrate import ShiftPrior
+from pyrorec.inference.level import ShiftPrior
 from pyrorec.inference.run import Run
 from pyrorec.inference.scores import Predictive, pair_surface
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pyrorec.data import Interactions, Kind, Missing, Unobserved, Zero
 from pyrorec.models.bilateral import BilateralModel
@@ -44,25 +45,16 @@ def choose(
     (Gaussian, additive, missing cells unobserved). What is given moves the rest to what fits it: a popularity
     its predictor, a predictor its family. Raises UnfitPair where what is given does not go together.
     """
-    found, default_family, default_binarise = RULES[log.kind]
-    if predictor is None and popularity is not None:
-        predictor = LogAdditive() if popularity.scale is Scale.RATE else Additive()
-    if binarise is None:
-        binarise = default_binarise and (family is None or family.outcome is not Outcome.RATING)
-    if family is None:
-        family = default_family_for(default_family, predictor, binarise)
-    if predictor is None:
-        predictor = LogAdditive() if family.log_rate else Additive()
-    missing = missing or default_missing_for(log, family, binarise)
+    seen = observed(log, family, predictor, popularity, binarise, missing, default_family_for)
     model = replace(
         base or BilateralModel(),
-        family=family,
-        predictor=cast(Offset, predictor),
+        family=seen.family,
+        predictor=cast(Offset, seen.predictor),
         popularity=popularity,
         activity=activity or popularity,
-        binarise=binarise,
+        binarise=seen.binarise,
     )
-    return Choice(model, missing, sentence(found, model, missing))
+    return Choice(model, seen.missing, sentence(seen.found, model, seen.missing))
 
 
 def choose_popularity(
@@ -84,24 +76,51 @@ def choose_popularity(
     cells are unobserved and popularity is on the log scale, its prior comes from the exposure counts; else it is
     learned.
     """
-    found, default_family, default_binarise = RULES[log.kind]
+    seen = observed(log, family, predictor, popularity, binarise, missing, default_record_family_for)
+    if source is None:
+        given_exposure = not seen.missing.weight and seen.predictor.scale is Scale.LOG
+        source = ExposureCounts() if given_exposure else LearnedPopulation()
+    model = replace(
+        base or PopularityModel(), family=seen.family, predictor=seen.predictor, popularity=popularity,
+        posterior=posterior, source=source, binarise=seen.binarise, **rest,
+    )  # fmt: skip
+    return Choice(model, seen.missing, sentence(seen.found, model, seen.missing) + f", prior {source.name}")
+
+
+class Observed(NamedTuple):
+    """What is taken of a log for either kind of model: what it looks like, and how one cell of it comes about."""
+
+    found: str
+    family: Family
+    predictor: Predictor
+    binarise: bool
+    missing: Missing
+
+
+def observed(
+    log: Interactions,
+    family: Family | None,
+    predictor: Predictor | None,
+    popularity: PopularityDistribution | None,
+    binarise: bool | None,
+    missing: Missing | None,
+    default_family: Callable[[Family, Predictor | None, bool], Family],
+) -> Observed:
+    """What is given, with the rest made to fit it and the log's values.
+
+    `default_family` gives the family from the one that the values suggest, the predictor and whether they are
+    binarised.
+    """
+    found, suggested, default_binarise = RULES[log.kind]
     if predictor is None and popularity is not None:
         predictor = LogAdditive() if popularity.scale is Scale.RATE else Additive()
     if binarise is None:
         binarise = default_binarise and (family is None or family.outcome is not Outcome.RATING)
     if family is None:
-        family = clicks_for(predictor) if binarise or isinstance(default_family, Bernoulli) else default_family
+        family = default_family(suggested, predictor, binarise)
     if predictor is None:
         predictor = LogAdditive() if family.log_rate else Additive()
-    missing = missing or default_missing_for(log, family, binarise)
-    if source is None:
-        given_exposure = not missing.weight and predictor.scale is Scale.LOG
-        source = ExposureCounts() if given_exposure else LearnedPopulation()
-    model = replace(
-        base or PopularityModel(), family=family, predictor=predictor, popularity=popularity, posterior=posterior,
-        source=source, binarise=binarise, **rest,
-    )  # fmt: skip
-    return Choice(model, missing, sentence(found, model, missing) + f", prior {source.name}")
+    return Observed(found, family, predictor, binarise, missing or default_missing_for(log, family, binarise))
 
 
 def clicks_for(predictor: Predictor | None) -> Family:
@@ -114,6 +133,11 @@ def default_family_for(suggested: Family, predictor: Predictor | None, binarise:
     if binarise and isinstance(suggested, Gaussian):
         return Poisson()
     return clicks_for(predictor) if isinstance(suggested, Bernoulli) else suggested
+
+
+def default_record_family_for(suggested: Family, predictor: Predictor | None, binarise: bool) -> Family:
+    """The same for single records, whose binarised values are clicks and not counts."""
+    return clicks_for(predictor) if binarise or isinstance(suggested, Bernoulli) else suggested
 
 
 def default_missing_for(log: Interactions, family: Family, binarise: bool) -> Missing:

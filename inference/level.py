@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,8 @@ from pyrorec.inference.scores import Predictive, Surface, pair_surface
 from pyrorec.models.rows import SparseRows
 
 CELLS = 400_000
-LARGEST_SHIFT = 5.0
-TOLERANCE = 1e-4
+LARGEST_SHIFT = 8.0
+TOLERANCE = 1e-5
 
 
 @torch.no_grad()
@@ -26,28 +27,47 @@ def match_level(posterior: Posterior, rows: SparseRows, missing_weight: float, s
 
     For a Poisson fitted to binarised values, which estimates E c by its rate, so that 1 - exp(-rate) falls short (by
     15 % in total on MovieLens). One number, `level_shift`, on the linear predictor solves sum p = sum c over the
-    log: the score equation of the intercept. Rankings within a user do not change. In a large log cells are sampled
+    log: the score equation of the intercept. Rankings within a user change only where
+    popularity is unequally known. In a large log cells are sampled
     over all users and items alike.
     """
     cells = sampled_cells(rows, missing_weight, np.random.default_rng([seed, 3]))
     total, clicks = float(cells.weight.sum()), float((cells.weight * cells.clicks).sum())
     if not 0 < clicks < total:
         return posterior
-    shift = matching_shift(pair_surface(posterior, Observe(), cells.user, cells.item), cells.weight.double(), clicks)
-    return posterior if shift is None else replace(posterior, level_shift=posterior.level_shift + shift)
+    surface = pair_surface(posterior, Observe(), cells.user, cells.item)
+    found = most_probable_shift(surface, cells.weight * cells.clicks, cells.weight, ShiftPrior())
+    return posterior if found is None else replace(posterior, level_shift=posterior.level_shift + found[0])
 
 
-def matching_shift(surface: Surface, weight: Tensor, clicks: float) -> float | None:
-    """What to add to the cells' linear predictor so that they expect so many clicks in all; None where nothing does."""
-    variance = surface.variance
+@dataclass(frozen=True)
+class ShiftPrior:
+    """What is believed of a shift of the linear predictor before any label is seen: N(mean, sd); flat by default."""
 
-    def excess(shift: float) -> float:
-        p = Predictive().score(replace(surface, mean=surface.mean + shift, spread=lambda: variance))
-        return float((weight * p.double()).sum()) / clicks - 1
+    mean: float = 0.0
+    sd: float = math.inf
 
-    if excess(-LARGEST_SHIFT) > 0 or excess(LARGEST_SHIFT) < 0:
+
+@torch.no_grad()
+def most_probable_shift(
+    surface: Surface, value: Tensor, trials: Tensor, prior: ShiftPrior
+) -> tuple[float, float] | None:
+    """Mode and sd of a shift given clicks `value` in `trials` of some cells, where clicks less those expected balance
+    the prior's pull; None where no shift within `LARGEST_SHIFT` does."""
+    variance, value, trials = surface.variance, value.double(), trials.double()
+
+    def expected(shift: float) -> Tensor:
+        moved = replace(surface, mean=surface.mean + shift, spread=lambda: variance)
+        return Predictive().score(moved).double()
+
+    def slope(shift: float) -> float:
+        return float((value - trials * expected(shift)).sum()) - (shift - prior.mean) / prior.sd**2
+
+    if slope(-LARGEST_SHIFT) < 0 or slope(LARGEST_SHIFT) > 0:
         return None
-    return float(toms748(excess, -LARGEST_SHIFT, LARGEST_SHIFT, xtol=TOLERANCE))
+    shift = float(toms748(slope, -LARGEST_SHIFT, LARGEST_SHIFT, xtol=TOLERANCE))
+    p = expected(shift)
+    return shift, float(((trials * p * (1 - p)).sum() + 1 / prior.sd**2) ** -0.5)
 
 
 class Cells(NamedTuple):

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.optimize import toms748
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.inference.intervention import Intervention, Observe
+from pyrorec.inference.level import ShiftPrior, most_probable_shift
 from pyrorec.inference.records import inverse_propensities
 from pyrorec.inference.run import Run
-from pyrorec.inference.scores import Predictive, Surface, pair_surface
+from pyrorec.inference.scores import Surface, pair_surface
 from pyrorec.models.families import Outcome
 
 logger = logging.getLogger("pyrorec")
-LARGEST_SHIFT = 8.0
 UNEXPLAINED = 0.25
 """sd, on the linear predictor, of what propensities never explain of a base rate: a quarter of the odds."""
-
-
-@dataclass(frozen=True)
-class ShiftPrior:
-    """What is believed of the shift before the sample is seen: N(mean, sd) on the linear predictor; flat by default."""
-
-    mean: float = 0.0
-    sd: float = math.inf
 
 
 def recalibrate(
@@ -56,7 +47,7 @@ def recalibrate(
         )
     with torch.no_grad():
         cells = pair_surface(run.posterior, intervention or Observe(), user, item)
-        shift, error = most_probable_shift(cells, value, trials, prior)
+        shift, error = found_shift(cells, value, trials, prior)
     logger.info(
         f"base rate moved by {shift:+.3f} (sd {error:.3f}) on the linear predictor, from {trials.sum():g} trials"
     )
@@ -75,7 +66,7 @@ def shift_by_propensity(run: Run, intervention: Intervention | None = None) -> S
     user, item, _ = known_cells(run, run.log)
     with torch.no_grad():
         cells = pair_surface(run.posterior, intervention or Observe(), user, item)
-        shift, _ = most_probable_shift(cells, log.value / log.trials * weight, weight, ShiftPrior())
+        shift, _ = found_shift(cells, log.value / log.trials * weight, weight, ShiftPrior())
     return ShiftPrior(shift, math.hypot(shift, UNEXPLAINED))
 
 
@@ -95,22 +86,9 @@ def known_cells(run: Run, log: Interactions) -> tuple[Tensor, Tensor, np.ndarray
     return torch.as_tensor(user[known]), torch.as_tensor(item[known]), known
 
 
-def most_probable_shift(
-    cells: Surface, value: np.ndarray, trials: np.ndarray, prior: ShiftPrior
-) -> tuple[float, float]:
-    """Mode and sd of the shift's posterior: where the clicks beyond those expected balance the prior's pull."""
-    variance = cells.variance
-
-    def expected(shift: float) -> np.ndarray:
-        moved = replace(cells, mean=cells.mean + shift, spread=lambda: variance)
-        p: np.ndarray = Predictive().score(moved).double().numpy()
-        return p
-
-    def slope(shift: float) -> float:
-        return float((value - trials * expected(shift)).sum()) - (shift - prior.mean) / prior.sd**2
-
-    if slope(-LARGEST_SHIFT) < 0 or slope(LARGEST_SHIFT) > 0:
+def found_shift(cells: Surface, value: np.ndarray, trials: np.ndarray, prior: ShiftPrior) -> tuple[float, float]:
+    """Mode and sd of the shift. Raises InputError where no shift makes the run expect these clicks."""
+    found = most_probable_shift(cells, torch.as_tensor(value), torch.as_tensor(trials), prior)
+    if found is None:
         raise InputError("No shift of the level makes the run expect the clicks of the random sample.")
-    shift = float(toms748(slope, -LARGEST_SHIFT, LARGEST_SHIFT, xtol=1e-5))
-    p = expected(shift)
-    return shift, float((float((trials * p * (1 - p)).sum()) + 1 / prior.sd**2) ** -0.5)
+    return found

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    import pandas as pd
+from pyrorec.options import (
+    ExposureColumn,
+    InterventionName,
+    ItemColumn,
+    Output,
+    PopularityValue,
+    PropensityColumn,
+    QualityShare,
+    RunFolder,
+    TimestampColumn,
+    UserColumn,
+    ValueColumn,
+    Weight,
+    columns,
+)
+from pyrorec.questions import build_intervention, build_reading
 
+if TYPE_CHECKING:
     from pyrorec.data import Columns, Interactions
-    from pyrorec.inference.intervention import Intervention
     from pyrorec.inference.run import Run
-    from pyrorec.inference.scores import Reading
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,26 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Pyro models for interaction logs: taste, popularity, and how far to believe them.",
 )
-
-DEFAULT_WEIGHT = 0.5
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a fitted run.")]
-UserColumn = Annotated[str, typer.Option(help="Column of user ids.")]
-ItemColumn = Annotated[str, typer.Option(help="Column of item ids.")]
-ValueColumn = Annotated[str, typer.Option(help="Column of values (counts, clicks, ratings).")]
-TimestampColumn = Annotated[str, typer.Option(help="Column of times.")]
-ExposureColumn = Annotated[str, typer.Option(help="Column saying biased or random.")]
-PropensityColumn = Annotated[str, typer.Option(help="Column of propensities.")]
-InterventionName = Annotated[str, typer.Option(help="observe, deconfound, set or temper.")]
-Weight = Annotated[float | None, typer.Option(help="Power of popularity under temper (0.5).")]
-QualityShare = Annotated[
-    float | None,
-    typer.Option(help="Under deconfound: part of popularity's effect that is quality and stays, 0 to 1 (0)."),
-]
-PopularityValue = Annotated[
-    str | None, typer.Option(help="Under set: a number, or a file with item_id and popularity (average).")
-]
-Output = Annotated[Path, typer.Option(help="CSV or Parquet file to write.")]
 
 
 def show_version(asked: bool) -> None:
@@ -310,13 +302,6 @@ def datasets() -> None:
         typer.echo("\n".join(f"{name}: {value}" for name, value in entry.items()) + "\n")
 
 
-def columns(user: str, item: str, value: str, timestamp: str, exposure: str, propensity: str) -> Columns:
-    """The column names of a log."""
-    from pyrorec.data import Columns
-
-    return Columns(user=user, item=item, value=value, timestamp=timestamp, exposure=exposure, propensity=propensity)
-
-
 def read_test(path: Path, names: Columns) -> Interactions:
     """A log to judge a run on; ratings below zero are allowed."""
     from pyrorec.data import read_interactions
@@ -338,63 +323,6 @@ def check_numbers(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {number}.")
-
-
-def build_intervention(
-    name: str, weight: float | None, quality_share: float | None, popularity: str | None, run: Run
-) -> Intervention:
-    """An intervention by name; what was not said, or said in vain, is noted. Raises InputError for an unknown name."""
-    from pyrorec.data import InputError
-    from pyrorec.inference.intervention import Deconfound, Observe, SetPopularity, Temper
-
-    if weight is not None and name != "temper":
-        typer.echo(f"note: --weight has no meaning under {name}; it is the power of popularity under temper.")
-    if quality_share is not None and name != "deconfound":
-        typer.echo(f"note: --quality-share has no meaning under {name}; it belongs to deconfound.")
-    if popularity is not None and name != "set":
-        typer.echo(f"note: --popularity has no meaning under {name}; it is the value under set.")
-    if name == "temper" and weight is None:
-        typer.echo(f"note: --weight was not given and is {DEFAULT_WEIGHT}; tune it on validation data.")
-    if name == "set" and popularity is None:
-        typer.echo("note: --popularity was not given: every item is taken to be as popular as the average one.")
-    makers: dict[str, Callable[[], Intervention]] = {
-        "observe": Observe,
-        "deconfound": lambda: Deconfound(quality_share or 0.0),
-        "set": lambda: SetPopularity(popularity_values(popularity, run)),
-        "temper": lambda: Temper(DEFAULT_WEIGHT if weight is None else weight),
-    }
-    if name not in makers:
-        raise InputError(f"There is no intervention '{name}'; there are {', '.join(makers)}.")
-    return makers[name]()
-
-
-def popularity_values(text: str | None, run: Run) -> float | pd.Series:
-    """A number, or the popularity column of a file by item id; the average item's popularity where nothing is said."""
-    from pyrorec.commands.tables import popularity_column
-    from pyrorec.inference.intervention import average_popularity
-
-    if text is None:
-        return average_popularity(run.posterior)
-    try:
-        return float(text)
-    except ValueError:
-        return popularity_column(Path(text), run.posterior.items)
-
-
-def build_reading(name: str, quantile: float, seed: int) -> Reading:
-    """A reading by name. Raises InputError for an unknown name."""
-    from pyrorec.data import InputError
-    from pyrorec.inference.scores import PlugIn, Predictive, Quantile, Thompson
-
-    known = {
-        "plug-in": PlugIn,
-        "predictive": Predictive,
-        "quantile": lambda: Quantile(quantile),
-        "thompson": lambda: Thompson(seed),
-    }
-    if name not in known:
-        raise InputError(f"There is no reading '{name}'; there are {', '.join(known)}.")
-    return known[name]()
 
 
 def spread_at(arguments: list[str]) -> list[str]:
