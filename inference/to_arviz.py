@@ -47,7 +47,7 @@ def to_arviz(run: Run, draws: int = 100, seed: int = 0) -> Any:
     coords = {
         "user": labels(run.posterior.users),
         "item": labels(run.posterior.items),
-        "factor": np.arange(run.posterior.user_mean.shape[1]),
+        "factor": factor_labels(run),
         "checked_user": labels(run.posterior.users[checked]),
         "epoch": np.arange(len(run.metrics)),
     }
@@ -62,6 +62,14 @@ def to_arviz(run: Run, draws: int = 100, seed: int = 0) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pseudo-chains are shorter than ArviZ expects of MCMC
         return az.from_dict(**groups, coords=coords, dims=DIMS)
+
+
+def factor_labels(run: Run) -> np.ndarray:
+    """Numbers of the factors; in the popularity model two columns follow that carry the sides' own offsets."""
+    factors, columns = run.spec.factors, run.posterior.user_mean.shape[1]
+    if columns == factors:
+        return np.arange(factors)
+    return np.asarray([*map(str, range(factors)), "user_offset", "item_offset"])
 
 
 def some_users(run: Run, seed: int) -> np.ndarray:

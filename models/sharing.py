@@ -30,6 +30,7 @@ class PerItem(Sharing):
 class PerPeriod(Sharing):
     """One popularity an item and period; `periods` of equal length between the first and the last timestamp.
 
+    What is asked of a run is answered by the last period's popularity, which is the prior's for an item not seen then.
     Popularity that moves within an item is told from the item's own effect (maths 2.3, R3).
     """
 

@@ -22,6 +22,8 @@ def closed_form_kl(q: Any, p: Any) -> Tensor:
 
     Raises InfiniteDivergence where q's support exceeds p's, NotImplementedError where no formula is registered.
     """
+    import pyrorec.models.quadrature  # noqa: F401  registers the pairs that need a moment by a rule, and imports the laws
+
     check_finite_kl(q, p)
     try:
         return kl_divergence(q, p)
