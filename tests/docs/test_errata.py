@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import integrate, special, stats
 
-from benchmarks import errata
+from benchmarks.errata import divergences, figures, integrals, objective, tables
 from pyrorec.models.integrals import gamma, lognormal
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -34,7 +34,7 @@ def cells(width: int) -> Iterator[list[str]]:
 def computed() -> list[Row]:
     """What the script prints."""
     torch.set_num_threads(1)
-    return errata.rows()
+    return tables.rows()
 
 
 def agree(written: str, found: str) -> bool:
@@ -51,7 +51,7 @@ def test_every_row_of_the_page_is_what_the_script_computes(computed: list[Row]) 
 
 def test_the_table_of_approximations_is_what_the_script_computes() -> None:
     page = [row for row in cells(8)]
-    for written, found in zip(page, errata.approximation_rows(), strict=True):
+    for written, found in zip(page, tables.approximation_rows(), strict=True):
         assert written[0] == found[0]
         assert [float(x) for x in written[1:]] == pytest.approx([float(x) for x in found[1:]], rel=0.1)
 
@@ -87,7 +87,7 @@ def test_names_in_the_page_exist() -> None:
 
 def test_pictures_are_drawn_and_all_shown() -> None:
     shown = re.findall(r"!\[[^\]]+\]\(figures/(\S+?)\)", TEXT)
-    assert set(shown) == set(errata.DRAWN)
+    assert set(shown) == set(figures.DRAWN)
     for name in shown:
         content = (DOCS / "figures" / name).read_bytes()
         assert content.startswith(b"\x89PNG")
@@ -97,27 +97,27 @@ def test_pictures_are_drawn_and_all_shown() -> None:
 def test_corrected_values_against_quadrature() -> None:
     """Those whose correction is a formula, once more by scipy's quadrature."""
     q, p = stats.expon(scale=0.5), stats.expon()
-    ((_, divergence),) = errata.exponential_divergence().values()
+    ((_, divergence),) = divergences.exponential_divergence().values()
     assert divergence == pytest.approx(
         integrate.quad(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), 0, 30)[0], rel=1e-9
     )
-    ((_, unmatched),) = errata.closed_form_in_the_wrong_place().values()
+    ((_, unmatched),) = integrals.closed_form_in_the_wrong_place().values()
     average = integrate.quad(lambda z: np.exp(-z) * np.log1p(0.8 * np.expm1(-z)), 0, 60)[0]
     assert unmatched == pytest.approx(average, rel=1e-9)
-    _, (_, exact), (_, ours) = errata.more_than_monte_carlo().values()
+    _, (_, exact), (_, ours) = integrals.more_than_monte_carlo().values()
     logistic = integrate.quad(lambda z: np.exp(-z) * special.expit(z - 1), 0, 60)[0]
     assert [exact, ours] == pytest.approx([logistic, logistic], rel=1e-9)
 
 
 def test_closed_forms_that_the_note_called_hardly_closed_are_those_of_the_package() -> None:
-    (_, ratio), _, (_, of_lognormal) = errata.closed_forms_of_other_links().values()
+    (_, ratio), _, (_, of_lognormal) = integrals.closed_forms_of_other_links().values()
     half = torch.tensor(1.5, dtype=torch.float64)
     assert ratio == pytest.approx(float(gamma.ratio(2.0, 1.0, half).value), rel=1e-11)
     assert of_lognormal == pytest.approx(float(lognormal.ratio(0.0, 1.0, half).value), rel=1e-11)
 
 
 def test_gap_of_the_bound_is_the_divergence_to_the_posterior() -> None:
-    (_, gap), (_, divergence) = errata.gap().values()
+    (_, gap), (_, divergence) = objective.gap().values()
     assert gap is not None
     assert gap > 0
     assert gap == pytest.approx(divergence, abs=1e-10)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import estimators, recovery
+from benchmarks import estimators
+from benchmarks.recovery import designs, information, product, settings
 from pyrorec.inference.train import module_local
 from pyrorec.models.affinities import Dot
 
@@ -16,16 +17,16 @@ from pyrorec.models.affinities import Dot
 @pytest.mark.parametrize("name", ["additive, clicks", "log-additive, counts"])
 def test_parameters_are_found_within_four_standard_errors(name: str) -> None:
     """20,000 interactions of 200 items: every se is small, and every estimate lies within four of the truth."""
-    found = recovery.DESIGNS[name].run(20_000, 1, replace(recovery.TRAINING, epochs=30))
+    found = designs.DESIGNS[name].run(20_000, 1, replace(settings.TRAINING, epochs=30))
     assert np.abs((found.found - found.truth) / found.se).max() < 4.0
     assert np.abs((found.found - found.drawn) / found.drawn_se).max() < 4.0
     assert found.drawn_se.max() < 0.05
 
 
 def test_information_on_the_split_of_a_product_falls_with_the_third_power_of_the_click_rate() -> None:
-    table = recovery.split_table()
-    assert recovery.exponent(table) == pytest.approx(3.3, abs=0.1)
-    assert recovery.exponent(table.iloc[2:]) == pytest.approx(3.0, abs=0.1)
+    table = product.split_table()
+    assert product.exponent(table) == pytest.approx(3.3, abs=0.1)
+    assert product.exponent(table.iloc[2:]) == pytest.approx(3.0, abs=0.1)
     assert table["records for sd .1"].iloc[-1] > 1e10
 
 
@@ -35,8 +36,8 @@ def test_information_of_items_with_unknown_effects_by_the_whole_matrix() -> None
     x, weight, item = rng.standard_normal((12, 2)), rng.uniform(0.5, 2, 12), np.arange(12) % 3
     variance = np.array([0.3, 1.0, 0.01])
     covariance = np.diag(1 / weight) + (item[:, None] == item) * variance[item]
-    padded = np.r_[variance, np.ones(recovery.ITEMS - 3)]
-    got = recovery.information(x, weight, item, padded)
+    padded = np.r_[variance, np.ones(settings.ITEMS - 3)]
+    got = information.information(x, weight, item, padded)
     np.testing.assert_allclose(got, x.T @ np.linalg.solve(covariance, x), rtol=1e-10)
 
 
