@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrorec.data.batches import epoch_batches
 from pyrorec.data.build import Rules, build_interactions, default_missing
 from pyrorec.data.catalogue import DataSet, catalogue
-from pyrorec.data.duplicates import Duplicates, Last, Sum, Trials, choose_rule
+from pyrorec.data.duplicates import Apart, Duplicates, Last, Sum, Trials, choose_rule
 from pyrorec.data.embedded import embedded_log, embedded_truth
 from pyrorec.data.entries import Entries
 from pyrorec.data.errors import InputError
@@ -24,6 +24,7 @@ from pyrorec.data.splits import (
 )
 
 __all__ = [
+    "Apart",
     "Columns",
     "DataSet",
     "Duplicates",

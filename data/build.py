@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pyrorec.data.checks import shown
-from pyrorec.data.duplicates import Duplicates, aggregate, choose_rule
+from pyrorec.data.duplicates import Apart, Duplicates, Trials, aggregate, choose_rule
 from pyrorec.data.entries import Entries, columns_of
 from pyrorec.data.errors import InputError
 from pyrorec.data.features import FeatureEncoder
@@ -25,11 +25,15 @@ LARGEST_VALUE = 1e15
 
 @dataclass(frozen=True)
 class Rules:
-    """What the user decides about a log; None leaves it to the values found."""
+    """What the user decides about a log; None leaves it to the values found.
+
+    `to_fit` is False for a test or a random sample, from which nothing is learnt: it may hold zeros alone.
+    """
 
     missing: Missing | None = None
     duplicates: Duplicates | None = None
     allow_negative: bool = False
+    to_fit: bool = True
 
 
 def build_interactions(
@@ -50,8 +54,8 @@ def build_interactions(
     _refuse_small(records, users, items, source)
     _refuse_negative(records.value, rules, source)
     _refuse_huge(records.value, source)
-    rule = rules.duplicates or choose_rule(records.value)
-    cells = aggregate(rule, records, len(items))
+    rule = rules.duplicates or suggested_rule(records.value, rules)
+    cells = records if isinstance(rule, Apart) else aggregate(rule, records, len(items))
     log = Interactions(
         users=users,
         items=items,
@@ -62,11 +66,18 @@ def build_interactions(
         rule=rule,
         **columns_of(cells),
     )
-    _refuse_untouched(log, source)
+    if rules.to_fit:
+        _refuse_untouched(log, source)
     logger.info("%s: %r", source, log)
     if log.aggregation:
         logger.info("%s: %s", source, log.aggregation)
     return log
+
+
+def suggested_rule(value: np.ndarray, rules: Rules) -> Duplicates:
+    """The rule that record values (records,) suggest; ones that are not to be fitted are clicks, zeros or not."""
+    clicks = not rules.to_fit and bool(np.isin(value, (0.0, 1.0)).all())
+    return Trials() if clicks else choose_rule(value)
 
 
 def default_missing(value: np.ndarray, kind: Kind) -> Missing:

@@ -99,6 +99,23 @@ class Last:
         return None if records.propensity is None else records.propensity[groups.last]
 
 
+@dataclass(frozen=True)
+class Apart:
+    """Every record stays a cell of its own, with its own time; where a pair needs one cell, its records are merged by
+    the rule that the values suggest."""
+
+    phrase = "kept apart"
+
+    def value(self, records: Entries, groups: Groups) -> np.ndarray:
+        return choose_rule(records.value).value(records, groups)
+
+    def trials(self, records: Entries, groups: Groups) -> np.ndarray:
+        return choose_rule(records.value).trials(records, groups)
+
+    def propensity(self, records: Entries, groups: Groups) -> np.ndarray | None:
+        return choose_rule(records.value).propensity(records, groups)
+
+
 def choose_rule(value: np.ndarray) -> Duplicates:
     """The rule for record values (records,) when none is given.
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from pyrorec.data.checks import shown
-from pyrorec.data.duplicates import Duplicates, Last, aggregate
+from pyrorec.data.duplicates import Apart, Duplicates, Last, aggregate
 from pyrorec.data.entries import Entries, columns_of, taken
 from pyrorec.data.errors import InputError
 from pyrorec.data.kind import Kind, kind_of
@@ -31,7 +31,7 @@ class Entry(Enum):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions(Entries):
     """Who did what to which item: one entry per distinct (user, item), or (user, item, exposure) where the
-    source says how items were exposed.
+    source says how items were exposed; one entry per record where the rule is Apart.
 
     users, items: unique ids of any type; the position is the code. user, item: int64 codes (cells,), in order
     of first appearance. value: float64 (cells,), the sum of counts, the clicks of all impressions, or the
@@ -125,12 +125,12 @@ class Interactions(Entries):
         return replace(self, missing=missing)
 
     def pooled(self) -> Interactions:
-        """One cell per (user, item): cells that differ in exposure only are aggregated by `rule`."""
+        """One cell per (user, item): cells that differ in exposure, or were kept apart, are aggregated by `rule`."""
         return self._pooled
 
     @cached_property
     def _pooled(self) -> Interactions:
-        if self.exposure is None:
+        if self.exposure is None and not isinstance(self.rule, Apart):
             return self
         merged = aggregate(self.rule, replace(self, exposure=None), self.n_items)
         return replace(self, exposure=None, **columns_of(merged))

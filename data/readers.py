@@ -79,13 +79,15 @@ def read_interactions(
     user_features: PathLike | pd.DataFrame | None = None,
     item_features: PathLike | pd.DataFrame | None = None,
     allow_negative: bool = False,
+    to_fit: bool = True,
 ) -> Interactions:
     """The interaction log of a file (.csv, .tsv, .txt, .parquet), a data frame, or a (users, items) matrix.
 
     A table has one row per record; without a value column each record counts 1. In a sparse matrix the stored
     entries are records, explicit zeros included; in a dense one the nonzero entries, or, where it holds NaN,
     all entries but NaN. Matrix ids are row and column numbers. `missing` and `duplicates` default to what the
-    values suggest, see `default_missing` and `choose_rule`. Feature tables are files or frames with one row
+    values suggest, see `default_missing` and `choose_rule`. A log that is not `to_fit` but to judge or recalibrate
+    by may hold zeros alone. Feature tables are files or frames with one row
     per id, in a column called as the log's id column. Raises InputError, in one sentence that names source,
     row and remedy, for whatever cannot be used.
     """
@@ -94,7 +96,7 @@ def read_interactions(
         coded.records,
         coded.users,
         coded.items,
-        Rules(missing, duplicates, allow_negative),
+        Rules(missing, duplicates, allow_negative, to_fit),
         user_features=None if user_features is None else read_features(user_features, columns.user),
         item_features=None if item_features is None else read_features(item_features, columns.item),
         source=coded.name,

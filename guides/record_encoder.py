@@ -25,11 +25,17 @@ class GroupRecords:
 
     @classmethod
     def of(cls, group: Tensor, groups: int, value: Tensor, trials: Tensor, affinity: Tensor) -> GroupRecords:
-        """Sums over the records of each group; `affinity` is what the guide holds of each record's user and item."""
+        """Sums over the records of each group; `affinity` is what the guide holds of each record's user and item.
+
+        Affinity counts from its mean over trials, so that an intercept which is moved in favour of popularity's level
+        changes nothing that is read here. Ratings below zero count as zero.
+        """
 
         def total(x: Tensor) -> Tensor:
             return x.new_zeros(groups).index_add(0, group, x)
 
+        value = value.clamp_min(0.0)
+        affinity = affinity - (trials * affinity).sum() / trials.sum().clamp_min(1.0)
         rate = affinity.clamp(max=30.0).exp()
         return cls(total(value), total(trials), total(trials * affinity), total(trials * rate))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyro.distributions as dist
 
+from pyrorec.inference.recalibrate import as_fitted
 from pyrorec.inference.run import Run
 from pyrorec.inference.to_arviz import check_users, some_users
 from pyrorec.models.moments import variance_log
@@ -103,6 +104,7 @@ def predictive_totals(run: Run) -> Finding:
     if weight not in (0.0, 1.0):
         reason = f"missing cells are zeros of weight {weight:g}, which no process generates, so this cannot be judged"
         return Finding(DOUBTFUL, float("nan"), reason)
+    run = as_fitted(run)  # the run's own log knows nothing of a level set by a random sample
     checked = some_users(run, 0)
     predictive, _, observed = check_users(run, run.posterior.draws(60, 0), checked, 0)
     shares = {what: inside(predictive[name], observed[name]) for what, name in CHECKED.items()}
@@ -125,6 +127,12 @@ def inside(replicated: np.ndarray, observed: np.ndarray) -> float:
 
 def causal_limit(run: Run) -> Finding:
     """What no log of this kind can show."""
+    if run.posterior.recalibration:
+        return Finding(
+            GOOD, run.posterior.recalibration,
+            f"a random sample moved the level by {run.posterior.recalibration:+.2f} on the linear predictor; "
+            "popularity still means popularity and whatever quality goes with it",
+        )  # fmt: skip
     random = run.log.exposure is not None and bool((run.log.exposure == "random").any())
     if random:
         return Finding(GOOD, 1.0, "part of the log is randomly exposed, so debiased scores can be checked on it")

@@ -183,7 +183,7 @@ def explicit_cells(
     if selected.kind is not Kind.CLICKS:
         return (
             None,
-            "Calibration is NaN: the test log holds no true negatives, so a probability cannot be checked.",
+            f"Calibration is NaN: the test log holds {selected.kind.value}, not clicks with true negatives.",
         )
     if run.posterior.response.outcome is Outcome.RATING:
         return None, "Calibration is NaN: the run predicts ratings, not click probabilities."

@@ -39,6 +39,7 @@ logger = logging.getLogger("pyrorec")
 FINISHING_RATE = 0.3
 FINISHING_SEED = 7919
 FEWEST_CELLS_TO_HOLD_OUT = 100
+FEWEST_CELLS_TO_FIT = 20
 SMALL_PROBLEM = 20_000_000
 
 
@@ -104,7 +105,12 @@ def held_out_cells(cells: int, fraction: float, seed: int) -> np.ndarray | None:
     """Numbers of the validation cells; None where nothing is to be held out or too little is there."""
     if fraction == 0 or cells < FEWEST_CELLS_TO_HOLD_OUT:
         return None
-    return np.sort(np.random.default_rng([seed, 7]).permutation(cells)[: math.ceil(fraction * cells)])
+    held_out = math.ceil(fraction * cells)
+    if cells - held_out < FEWEST_CELLS_TO_FIT:
+        raise InputError(
+            f"A validation fraction of {fraction:g} leaves {cells - held_out} of {cells:,} cells to fit: lower it."
+        )
+    return np.sort(np.random.default_rng([seed, 7]).permutation(cells)[:held_out])
 
 
 @singledispatch

@@ -49,7 +49,8 @@ class Posterior:
     `user_mean`, `user_sd` (U, K) and `item_mean`, `item_sd` (I, K) are centred where the model centres, so that
     affinity is `user_mean @ item_mean.T`. `intercept` is a point estimate, as are the learned fields in
     `response`, predictors and population laws. `level_shift` is added to the linear predictor so that click
-    probabilities have the level of the log (see `pyrorec.inference.level`).
+    probabilities have the level of the log (see `pyrorec.inference.level`); `recalibration` is the part of it that a
+    random sample has set.
     """
 
     users: pd.Index
@@ -63,6 +64,7 @@ class Posterior:
     item_effect: Effect
     response: Family
     level_shift: float = 0.0
+    recalibration: float = 0.0
     appended_items: int = 0
 
     @property

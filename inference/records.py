@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrorec.data import InputError, Interactions
+from pyrorec.data import Apart, InputError, Interactions
 from pyrorec.models.popularity import PopularityModel, RecordBatch
 from pyrorec.models.sharing import PerInteraction, PerItem, PerPeriod, Sharing
 
@@ -78,14 +78,14 @@ def records_of(log: Interactions, spec: PopularityModel) -> Records:
     """
     seen = log.binarised() if spec.binarise else log
     group, groups, item_of_group = grouped(log, spec.sharing)
-    weight = inverse_propensities(log) if spec.inverse_propensity else np.ones(len(log))
+    weight = inverse_propensities(replace(log, trials=seen.trials)) if spec.inverse_propensity else np.ones(len(log))
     return Records(
         user=torch.tensor(log.user),
         item=torch.tensor(log.item),
         group=torch.tensor(group),
         value=torch.tensor(seen.value, dtype=torch.float32),
         trials=torch.tensor(seen.trials, dtype=torch.float32),
-        weight=torch.tensor(weight / weight.mean(), dtype=torch.float32),
+        weight=torch.tensor(weight, dtype=torch.float32),
         groups=groups,
         item_of_group=torch.tensor(item_of_group),
     )
@@ -108,6 +108,7 @@ def grouped(log: Interactions, sharing: Sharing) -> tuple[np.ndarray, int, np.nd
     """Group of each record, number of groups, and item of each group. Raises InputError without timestamps."""
     if isinstance(sharing, PerItem):
         return log.item, log.n_items, np.arange(log.n_items)
+    refuse_merged(log, f"Popularity per {sharing.name}")
     if isinstance(sharing, PerInteraction):
         return np.arange(len(log)), len(log), log.item
     assert isinstance(sharing, PerPeriod)
@@ -117,6 +118,15 @@ def grouped(log: Interactions, sharing: Sharing) -> tuple[np.ndarray, int, np.nd
         log.n_items * sharing.periods,
         np.repeat(np.arange(log.n_items), sharing.periods),
     )
+
+
+def refuse_merged(log: Interactions, what: str) -> None:
+    """Refuses a log whose repeated records were merged, for what needs each with its own time."""
+    if log.aggregation and not isinstance(log.rule, Apart):
+        raise InputError(
+            f"{what} needs every record with its own time, and repeated records of a pair were {log.rule.phrase}: "
+            "keep them apart (--repeats apart, or duplicates=Apart() in read_interactions)."
+        )
 
 
 def periods(log: Interactions, number: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from pyrorec.data import Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
+from pyrorec.data import Apart, Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
 from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
 from pyrorec.inference.plain_values import as_table, check_fields, check_positive
 from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
@@ -38,7 +38,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "users-then-items": UsersThenItems,
 }
 
-RULES: dict[str, type] = {"sum": Sum, "trials": Trials, "last": Last}
+RULES: dict[str, type] = {"sum": Sum, "trials": Trials, "last": Last, "apart": Apart}
 PARTS: dict[str, Registry[Any]] = {
     "family": Family.registry,
     "predictor": Predictor.registry,

@@ -53,7 +53,7 @@ from pyrorec.models.bilateral import Bilateral, BilateralModel
 from pyrorec.models.popularity import Popularity, PopularityModel
 
 MANIFEST = "manifest.json"
-FORMAT = 4
+FORMAT = 5
 LINKED = (
     "config.toml", "weights.safetensors", "ids.parquet", "interactions.parquet", "posterior.nc", "metrics.jsonl",
     "report.html", "checkpoints", MANIFEST,
@@ -143,6 +143,7 @@ def settings(run: Run) -> dict[str, Any]:
         "missing": missing_to_plain(run.log.missing),
         "reason": run.reason,
         "level_shift": run.posterior.level_shift,
+        "recalibration": run.posterior.recalibration,
         "log": {"duplicates": rule_to_plain(run.log.rule), "aggregation": run.log.aggregation},
         "model": model_to_plain(run.spec),
         "training": training_to_plain(run.training),
@@ -235,7 +236,8 @@ def load(folder: str | Path) -> Run:
     guide.load_state_dict(without_prefix("guide", tensors))
     metrics = [json.loads(line) for line in (home / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     with module_local():
-        posterior = replace(posterior_of(model, guide, log), level_shift=plain["level_shift"])
+        levels = {name: plain[name] for name in ("level_shift", "recalibration")}
+        posterior = replace(posterior_of(model, guide, log), **levels)
     return Run(spec, training, plain["seed"], log, model, guide, posterior, metrics, plain["reason"])
 
 

@@ -64,6 +64,13 @@ class PopularityModel:
         if self.posterior is None and self.popularity is not None:
             object.__setattr__(self, "posterior", default_posterior(self.popularity))
         self.predictor.check_family(self.family)
+        if self.popularity is None and (self.amortised or self.affinity_first or self.source != LearnedPopulation()):
+            raise UnfitPair(
+                f"predictor {self.predictor.name} takes no popularity, so a prior source, an encoder of it and an "
+                "order of fitting have no meaning: leave them out, or use another predictor"
+            )
+        if self.popularity is None and not isinstance(self.sharing, PerItem):
+            raise UnfitPair(f"predictor {self.predictor.name} takes no popularity to share per {self.sharing.name}")
         if self.affinity.factors < 0 or self.negatives <= 0:
             raise UnfitPair("factors must not be negative, and negatives must be above zero")
         for what, part in (("popularity", self.popularity), ("posterior", self.posterior)):
@@ -75,7 +82,8 @@ class PopularityModel:
             raise UnfitPair(
                 f"predictor {self.predictor.name} takes "
                 f"{'no popularity' if wanted is None else f'popularity as {wanted.value}'}, not "
-                f"{what} {'none' if part is None else f'{part.name} ({part.scale.value})'}"
+                f"{what} {'none' if part is None else f'{part.name} ({part.scale.value})'}: choose a {what} on that "
+                "scale (--prior, --posterior), or another predictor"
             )
 
     @property

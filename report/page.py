@@ -94,6 +94,7 @@ def fitted(run: Run) -> str:
         "Learned": "intercept {:.4g}, predictor {}, popularity {}, activity {}".format(
             float(run.posterior.intercept), run.posterior.item_effect.predictor, *map(law, laws)
         ),
+        "Level": level(run),
         "Log": f"{log.n_users:,} users, {log.n_items:,} items, {len(log):,} cells of {cells:,} "
         f"({len(log) / max(1, cells):.2%}), {log.kind.value}",
         "Missing cells": absent_cells(log),
@@ -104,6 +105,15 @@ def fitted(run: Run) -> str:
         "Seed": f"{run.seed}",
     }
     return html.facts(lines)
+
+
+def level(run: Run) -> str:
+    """What was added to the linear predictor after the fit."""
+    posterior = run.posterior
+    fitted = posterior.level_shift - posterior.recalibration
+    parts = {"to match the clicks of the log": fitted, "by a random sample": posterior.recalibration}
+    said = [f"{shift:+.3f} {why}" for why, shift in parts.items() if shift]
+    return "moved after the fit: " + ", ".join(said) if said else "as fitted"
 
 
 def plain(part: object) -> str:

@@ -37,6 +37,11 @@ class Learned(ABC):
         """Sentences a user should read before believing the estimate."""
         return ()
 
+    @property
+    def telling(self) -> bool:
+        """Whether the counts tell the population's law at all."""
+        return True
+
 
 @dataclass(frozen=True)
 class Rule(ABC):
@@ -59,6 +64,7 @@ class Rule(ABC):
             log_likelihood=float(learned.log_marginal(shown).sum()),
             source=counts.source,
             notes=learned.notes(),
+            telling=learned.telling,
         )
 
 
@@ -87,7 +93,8 @@ class Estimate:
 
     population: for adjustment and for items nothing is known of. items: each item's posterior, to serve as its prior
     in the next period and never in this one (`check_not_fitted_twice`). log_likelihood: of all counts with popularity
-    integrated out, comparable between rules. source: the cells counted, None if unknown.
+    integrated out, comparable between rules. source: the cells counted, None if unknown. telling: whether the counts
+    tell the population's law at all.
     """
 
     rule: str
@@ -96,6 +103,7 @@ class Estimate:
     log_likelihood: float
     source: Source | None = None
     notes: tuple[str, ...] = ()
+    telling: bool = True
 
     @property
     def uses(self) -> Uses | None:

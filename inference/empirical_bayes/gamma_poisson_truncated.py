@@ -30,7 +30,7 @@ class GammaPoissonTruncated(Rule):
     catalogue is known: GammaPoissonML is then the rule.
     """
 
-    name: ClassVar[str] = "gamma-poisson, zero-truncated"
+    name: ClassVar[str] = "gamma-poisson zero-truncated"
 
     def learn(self, counts: Counts) -> TruncatedGamma:
         if not counts.n.all():
@@ -60,9 +60,13 @@ class TruncatedGamma(GammaPopulation):
         """log p(n_i | E_i, n_i >= 1): not comparable with rules that count zeros too."""
         return super().log_marginal(counts) - np.log(-np.expm1(-_surprise(self.mean * counts.exposure, self.shape)))
 
+    @property
+    def telling(self) -> bool:
+        return self.gain >= TELLING
+
     def notes(self) -> tuple[str, ...]:
         unseen = _odds_of_zero(_surprise(self.mean * self.seen.exposure, self.shape)).sum()
-        if self.gain < TELLING:
+        if not self.telling:
             return ("Shapes down to zero explain the counts, which do not tell how many items were never seen.",)
         return (f"About {unseen:.0f} items were never seen, beside the {len(self.seen)} that were.",)
 

@@ -91,6 +91,9 @@ def fit(
     negatives: Annotated[float | None, typer.Option(help="Absent pairs drawn per record and epoch.")] = None,
     missing: Annotated[str | None, typer.Option(help="An absent cell: zero, unobserved or a weight.")] = None,
     binarise: Annotated[bool | None, typer.Option("--binarise/--no-binarise", help="Values above 0 become 1.")] = None,
+    repeats: Annotated[
+        str | None, typer.Option(help="Records of one pair: sum, trials (clicks of impressions), last or apart.")
+    ] = None,
     user_features: Annotated[Path | None, typer.Option(help="Table with one row per user.")] = None,
     item_features: Annotated[Path | None, typer.Option(help="Table with one row per item.")] = None,
     factors: Annotated[int | None, typer.Option(help="Number of factors K.")] = None,
@@ -125,7 +128,7 @@ def fit(
     names = columns(user_column, item_column, value_column, timestamp_column, exposure_column, propensity_column)
     run_fit(
         Request(
-            log=log, out=out, columns=names, user_features=user_features, item_features=item_features,
+            log=log, out=out, columns=names, repeats=repeats, user_features=user_features, item_features=item_features,
             kind=model, config=config, holdout=holdout, seed=seed, threads=threads, device=device,
             replace=replace, resume=resume, progress=not quiet,
             model={"family": family, "predictor": predictor, "prior": prior, "missing": missing,
@@ -303,10 +306,10 @@ def datasets() -> None:
 
 
 def read_test(path: Path, names: Columns) -> Interactions:
-    """A log to judge a run on; ratings below zero are allowed."""
+    """A log to judge a run on; ratings below zero are allowed, and zeros alone."""
     from pyrorec.data import read_interactions
 
-    return read_interactions(path, columns=names, allow_negative=True)
+    return read_interactions(path, columns=names, allow_negative=True, to_fit=False)
 
 
 def load_run(folder: Path) -> Run:

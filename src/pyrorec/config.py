@@ -30,7 +30,9 @@ from pyrorec.models.bilateral import BilateralModel, UnfitPair
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.prior_source import ExposureCounts, PriorSource
 
-SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason", "level_shift", "log"}
+RECORDED = {"pyrorec", "format", "reason", "level_shift", "recalibration", "log"}
+"""What a run's own config.toml holds beside what a fit takes."""
+SECTIONS = {"model", "training", "missing", "seed"} | RECORDED
 FLAG_OF = {"popularity": "prior", "activity": "prior", "source": "prior_source"}
 """Flags whose name differs from that of the part they choose."""
 SETTINGS = ("factors", "binarise", "amortised", "affinity_first", "inverse_propensity", "negatives")
@@ -93,6 +95,8 @@ def resolve_model(kind: type[ModelSpec], config: dict[str, Any], flags: dict[str
     if factors is not None and "affinity" in own:
         flagged["affinity"] = with_factors(flagged.get("affinity", configured.get("affinity")), factors)
     if flags.get("prior_rule") is not None:
+        if "source" not in own:
+            raise InputError("--prior-rule does not belong to this kind of --model.")
         flagged["source"] = with_rule(flagged.get("source", configured.get("source")), flags["prior_rule"])
     base, missing = model_from_plain(model_to_plain(kind()) | given), resolve_missing(config, flags)
 

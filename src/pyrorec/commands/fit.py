@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from pyrorec.inference.fit import check_device, fit
 from pyrorec.inference.observations import check_values
 from pyrorec.inference.run import Run
 from pyrorec.inference.settings import Context
+from pyrorec.inference.settings_file import rule_from_plain
 from pyrorec.inference.store import (
     check_folder,
     discard,
@@ -40,6 +42,8 @@ from pyrorec.inference.store import (
 )
 from pyrorec.report import write_report
 
+TEST = "test.parquet"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -48,6 +52,7 @@ class Request:
     log: Path | None
     out: Path
     columns: Columns
+    repeats: str | None
     user_features: Path | None
     item_features: Path | None
     kind: str | None
@@ -97,6 +102,7 @@ def read_parts(request: Request, seed: int, allow_negative: bool) -> tuple[Inter
     log = read_interactions(
         request.log,
         columns=request.columns,
+        duplicates=None if request.repeats is None else rule_from_plain(request.repeats),
         user_features=request.user_features,
         item_features=request.item_features,
         allow_negative=allow_negative,
@@ -115,7 +121,7 @@ def publish_run(request: Request, run: Run, test: Interactions | None, work: Pat
     """Writes the run with its report, prints the evaluation, and makes the version current."""
     write_contents(run, work)
     if test is not None:
-        write_table(test.to_frame(), work / "test.parquet")
+        write_table(test.to_frame(), work / TEST)
     evaluation = None if test is None else evaluate(run, test)
     truth = embedded_truth() if request.log is None else None
     write_report(run, work / "report.html", test=test, evaluation=evaluation, truth=truth, diagnostics=diagnose(run))
@@ -126,10 +132,15 @@ def publish_run(request: Request, run: Run, test: Interactions | None, work: Pat
 
 
 def add_version(run: Run, folder: Path) -> Path:
-    """Makes a run the current version of its folder, report included; returns the version's folder."""
+    """Makes a run the current version of its folder, test and report included; returns the version's folder."""
+    kept = folder / "current" / TEST
+    test = read_interactions(kept, allow_negative=True, to_fit=False) if kept.exists() else None
     work = start_over(folder)
     write_contents(run, work)
-    write_report(run, work / "report.html", diagnostics=diagnose(run))
+    if test is not None:
+        shutil.copyfile(kept, work / TEST)
+    evaluation = None if test is None else evaluate(run, test)
+    write_report(run, work / "report.html", test=test, evaluation=evaluation, diagnostics=diagnose(run))
     return publish(work, folder)
 
 
