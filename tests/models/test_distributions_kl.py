@@ -9,7 +9,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from scipy import integrate, special, stats
+from scipy import special, stats
 from torch.distributions.kl import _KL_REGISTRY, register_kl
 
 from pyrorec.models import quadrature
@@ -42,6 +42,9 @@ EXTREMES: dict[type, list[tuple[float, ...]]] = {
 }
 
 
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
+
+
 def law(kind: Any, parameters: Any, dtype: torch.dtype = torch.float64) -> Any:
     return kind(*(torch.as_tensor(x, dtype=dtype) for x in parameters))
 
@@ -59,17 +62,21 @@ def by_scipy(kind: type, x: Any) -> Any:
 
 
 def by_quadrature(q: Any, p: Any, positive: bool) -> float:
-    """The KL's integral, in log z where z > 0, from far quantiles at twice their distance from the median."""
+    """The KL's integral, in log z where z > 0, from far quantiles at twice their distance from the median.
+
+    By Gauss and Legendre's rule in 200 pieces, of which a quarter would do.
+    """
     to, back = (np.log, np.exp) if positive else (lambda z: z, lambda t: t)
     middle = to(q.median())
     ends = [middle + 2.2 * (to(far) - middle) for far in (q.ppf(1e-14), q.isf(1e-14))]
 
-    def integrand(t: float) -> float:
+    def integrand(t: np.ndarray) -> np.ndarray:
         z = back(t)
         return np.exp(q.logpdf(z) + positive * t) * (q.logpdf(z) - p.logpdf(z))
 
-    parts = itertools.pairwise([ends[0], middle, ends[1]])
-    return sum(integrate.quad(integrand, *part, limit=400, epsabs=0, epsrel=1e-11)[0] for part in parts)
+    edges = np.concatenate([np.linspace(ends[0], middle, 101)[:-1], np.linspace(middle, ends[1], 101)])
+    half, centre = np.diff(edges) / 2, (edges[1:] + edges[:-1]) / 2
+    return float((integrand(centre[:, None] + half[:, None] * NODES) @ WEIGHTS) @ half)
 
 
 @pytest.mark.parametrize(("q", "x", "p", "y"), CASES, ids=[f"{q.__name__}{x}-{p.__name__}{y}" for q, x, p, y in CASES])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -34,11 +35,12 @@ def log_joint(
     z = np.exp(t)
     stored = {column: (value, trials) for column, value, trials in row}
     f = stats.gamma.logpdf(z, shape, scale=1 / shape) + t
-    for column, e in enumerate(eta):
-        if column not in stored:
-            f = f - missing_weight * z * np.exp(e)
-        elif stored[column][1] > 0:
-            f = f + cell_log_prob(family, *stored[column], z * np.exp(e))
+    alike = Counter((float(e), stored.get(column)) for column, e in enumerate(eta))
+    for (e, cell), times in alike.items():
+        if cell is None:
+            f = f - times * missing_weight * z * np.exp(e)
+        elif cell[1] > 0:
+            f = f + times * cell_log_prob(family, *cell, z * np.exp(e))
     return t, f
 
 

@@ -1,10 +1,8 @@
-"""The rule of each law of popularity against adaptive quadrature, closed forms and finite differences."""
+"""The rule of each law of popularity against another rule in pieces, closed forms and finite differences."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +11,6 @@ import pyro.distributions as dist
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import integrate
 
 from pyrorec.models import quadrature
 from pyrorec.models.quadrature import average, double_rule, rule
@@ -49,11 +46,11 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def log_density(law: Any) -> Callable[[float], float]:
+def log_density(law: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """log density of the variable of the nodes: log z, or zeta itself."""
     if isinstance(law, dist.Normal):
-        return lambda x: float(law.log_prob(f64(x)))
-    return lambda x: float(law.log_prob(f64(math.exp(x)))) + x
+        return law.log_prob
+    return lambda x: law.log_prob(x.exp()) + x
 
 
 def ends(law: Any) -> tuple[float, float]:
@@ -69,23 +66,21 @@ def ends(law: Any) -> tuple[float, float]:
     return float(law.loc - 9 * law.scale), float(law.loc + (9 + law.scale) * law.scale)
 
 
-def by_scipy(law: Any, f: Callable[[torch.Tensor], torch.Tensor]) -> float:
-    density = log_density(law)
+def in_pieces(law: Any, f: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """E f by Gauss and Legendre's rule in pieces, so many that half of them would do."""
     low, high = ends(law)
-    edges = np.linspace(max(low, -700.0), high, 2 + max(16, int((high - low) / 8)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", integrate.IntegrationWarning)
-        return sum(
-            integrate.quad(lambda x: math.exp(density(x)) * float(f(f64(x))), a, b, epsabs=1e-13, epsrel=1e-10)[0]
-            for a, b in itertools.pairwise(edges)
-        )
+    edges = np.linspace(max(low, -700.0), high, 2 + max(64, int((high - low) / 2)))
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    half, centre = np.diff(edges) / 2, (edges[1:] + edges[:-1]) / 2
+    x = f64(centre[:, None] + half[:, None] * nodes)
+    return float(half @ (log_density(law)(x).exp() * f(x)).numpy() @ weights)
 
 
 @of_every_law
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_averages_match_adaptive_quadrature(law: Any, name: str) -> None:
+def test_averages_match_another_quadrature(law: Any, name: str) -> None:
     f = FUNCTIONS[name]
-    assert float(average(law, f)) == pytest.approx(by_scipy(law, f), rel=5e-9, abs=0)
+    assert float(average(law, f)) == pytest.approx(in_pieces(law, f), rel=5e-9, abs=0)
 
 
 @pytest.mark.parametrize("shape", [0.05, 0.3, 1.0, 4.0, 50.0, 1e4])
