@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,32 @@ def leaves_no_trace() -> Iterator[None]:
     assert not left, f"the global parameter store was used: {left}"
     changed = [name for name in before if before[name] != after[name]]
     assert not changed, f"left changed: {changed}"
+
+
+@pytest.fixture(scope="module")
+def without_pictures() -> Iterator[None]:
+    """Drawing takes most of a small fit's time and has tests of its own: pages are made, pictures are empty."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyrorec.report.html.png", lambda figure: b"")
+        yield
+
+
+class NoDraws:
+    """An empty file in place of the posterior's draws."""
+
+    def to_netcdf(self, path: Path) -> None:
+        path.touch()
+
+
+@contextmanager
+def left_empty(*files: str) -> Iterator[None]:
+    """The files "report" and "draws", which take nine tenths of a small fit's saving and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "report" in files:
+            patch.setattr("pyrorec.commands.fit.write_report", lambda run, path, **rest: path.touch())
+        if "draws" in files:
+            patch.setattr("pyrorec.inference.run.Run.to_arviz", lambda run: NoDraws())
+        yield
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import left_empty
 from harness import succeeds
 
 QUICKEST = ("--epochs", "2", "--factors", "2", "--quiet")
@@ -18,18 +19,11 @@ USERS, ITEMS = ["ann", "bob", "cyd", "dan"], ["tea", "jam", "oat"]
 COUNTS = [1, 7, 2, 3, 1, 1, 9, 2, 1, 4]
 
 
-class NoDraws:
-    """An empty file in place of the posterior's."""
-
-    def to_netcdf(self, path: Path) -> None:
-        path.touch()
-
-
 @pytest.fixture(autouse=True)
-def without_report_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take nine tenths of so small a fit and have tests of their own; both files are left empty."""
-    monkeypatch.setattr("pyrorec.commands.fit.write_report", lambda run, path, **rest: path.touch())
-    monkeypatch.setattr("pyrorec.inference.run.Run.to_arviz", lambda run: NoDraws())
+def without_report_and_draws() -> Iterator[None]:
+    """What is kept of a log is asked here."""
+    with left_empty("report", "draws"):
+        yield
 
 
 @pytest.fixture(autouse=True)

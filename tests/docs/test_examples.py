@@ -15,6 +15,7 @@ import pyrorec as pr
 from pyrorec.simulation import FrailtyWorld
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def small_log(tmp_path: Path) -> str:
 def test_bivae_beats_popularity_under_both_estimators(
     example: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = example("train_bivae")(["--epochs", "12"])
+    table = example("train_bivae")(["--epochs", "9"])
     assert list(table.index) == ["BiVAE, Trace_ELBO", "BiVAE, analytic ELBO", "popularity", "EASE"]
     ndcg = table["ndcg@10"]
     assert ndcg.iloc[:2].min() > 1.2 * ndcg["popularity"]
@@ -48,7 +49,7 @@ def test_bivae_beats_popularity_under_both_estimators(
 def test_popularity_is_recovered_and_deconfounding_finds_taste(
     example: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, table = example("train_popularity")(["--epochs", "15", "--out", "found"])
+    run, table = example("train_popularity")(["--epochs", "10", "--out", "found"])
     true = pr.embedded_truth().popularity
     recovered = run.posterior.effects("item")["mean"]
     assert np.corrcoef(np.log(recovered), np.log(true))[0, 1] > 0.9
