@@ -92,6 +92,25 @@ def every_fitting_model() -> list[PopularityModel]:
     return found
 
 
+def covering(models: list[PopularityModel]) -> list[PopularityModel]:
+    """Some of the models, in which any two of link with family, prior and posterior meet that meet in any of all."""
+
+    def meetings(model: PopularityModel) -> set[tuple[str, ...]]:
+        parts = (model.popularity, model.posterior)
+        link, prior, posterior = (f"{model.predictor.name} {model.family.name}", *(p and p.name for p in parts))
+        return {
+            (link, f"prior {prior}"),
+            (link, f"posterior {posterior}"),
+            (f"prior {prior}", f"posterior {posterior}"),
+        }
+
+    left, found = {meeting for model in models for meeting in meetings(model)}, []
+    while left:
+        found.append(max(models, key=lambda model: len(left & meetings(model))))
+        left -= meetings(found[-1])
+    return found
+
+
 def named(model: PopularityModel) -> str:
     parts = (model.predictor, model.family, model.popularity, model.posterior)
     return "-".join(part.name for part in parts if part is not None)

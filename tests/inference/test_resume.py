@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from interruption import stopping_after
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
-from pyrorec.inference import train as loop
 from pyrorec.inference.files import read_tensors
 from pyrorec.inference.fit import fit
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.run import Run
 from pyrorec.inference.settings import Context, Training
-from pyrorec.inference.train import Fitting
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.families import Cloglog
 from pyrorec.models.predictors import Additive
@@ -32,10 +30,6 @@ EVERYTHING = Training(epochs=10, dropout=0.1, batch_size=30, validation_fraction
 WATCHED = replace(EVERYTHING, validation_fraction=0.1, validate_every=2, kl_warmup=1, finish_epochs=2)
 STOPPED_EARLY = replace(WATCHED, learning_rate=0.1, epochs=30, validate_every=1, patience=2)
 """Stops at the second look without a better score, well before its last epoch."""
-
-
-class Interrupted(Exception):
-    """In place of the signal that stops a process."""
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +55,8 @@ def fitted(
 
 def interrupted(log: Interactions, training: Training, folder: Path, after: int, model: BilateralModel = MODEL) -> None:
     """A fit that stops as its epoch number `after` (finishing epochs included) is about to begin."""
-    original: Callable[[Fitting], dict[str, Any]] = loop.run_epoch
-    left = [after]
-
-    def run_epoch(fitting: Fitting) -> dict[str, Any]:
-        if not left[0]:
-            raise Interrupted
-        left[0] -= 1
-        return original(fitting)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "run_epoch", run_epoch)
-        with pytest.raises(Interrupted):
-            fitted(log, training, folder, model)
+    with stopping_after(after):
+        fitted(log, training, folder, model)
 
 
 def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
