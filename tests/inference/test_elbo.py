@@ -10,7 +10,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from conftest import Tiny
+from conftest import FITTING_IDS, Tiny
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from scipy import special
@@ -40,9 +40,12 @@ def signed(terms: dict[str, torch.Tensor]) -> float:
     return float(sum(-v if name == "value" else v for name, v in terms.items()))
 
 
-@pytest.mark.parametrize("batch", list(BATCHES.values())[:2], ids=list(BATCHES)[:2])
-def test_both_estimators_agree(tiny: Callable[..., Tiny], predictor: Predictor, family: Family, batch: tuple) -> None:
-    """With one seed both see the same draw, so they differ by the sampled against the exact divergences."""
+def test_both_estimators_agree(tiny: Callable[..., Tiny], predictor: Predictor, family: Family) -> None:
+    """With one seed both see the same draw, so they differ by the sampled against the exact divergences.
+
+    Families take turns with the batches, so that each predictor, on which the kinds of divergence depend, meets both.
+    """
+    batch = list(BATCHES.values())[FITTING_IDS.index(f"{predictor.name}-{family.name}") % 2]
     fit, analytic, sampled = tiny(predictor, family), AnalyticELBO(), MonteCarloELBO()
     drawn: dict[str, list[float]] = {}
     difference = []
