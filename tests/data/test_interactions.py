@@ -188,7 +188,7 @@ RECORDS = st.lists(
 ).map(lambda rows: [(0, "v", 1, 0), (1, "w", 9, 0), *rows])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(rows=RECORDS)
 def test_aggregation_agrees_with_pandas(rows: list[tuple]) -> None:
     frame = frame_of(rows, "timestamp")
