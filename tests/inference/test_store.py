@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, left_empty
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -74,6 +74,13 @@ def folder(saved_once: Path, tmp_path: Path) -> Path:
     """A folder of its own that holds `run` as version 0001."""
     shutil.copytree(saved_once, tmp_path / "run", symlinks=True)
     return tmp_path / "run"
+
+
+@pytest.fixture
+def without_draws() -> Iterator[None]:
+    """The posterior's draws take most of a save; the file is left empty where what is in it does not matter."""
+    with left_empty("draws"):
+        yield
 
 
 def fitted(log: Interactions, model: BilateralModel, training: Training, seed: int = 11) -> Run:
@@ -226,6 +233,7 @@ def test_a_loaded_run_that_is_saved_again_has_the_same_files(saved_once: Path, t
     assert set(first) == set(second)
 
 
+@pytest.mark.usefixtures("without_draws")
 def test_cells_that_differ_in_exposure_are_pooled_as_before(log: Interactions, tmp_path: Path) -> None:
     """The rule that pools them belongs to the log: here counts of one pair add up."""
     twice = replace(
@@ -245,6 +253,7 @@ def test_cells_that_differ_in_exposure_are_pooled_as_before(log: Interactions, t
     assert loaded.matrix().sum() == twice.matrix().sum() == twice.value.sum()
 
 
+@pytest.mark.usefixtures("without_draws")
 def test_a_run_whose_values_vary_in_held_out_cells_only_can_be_loaded(log: Interactions, tmp_path: Path) -> None:
     """The encoder then has no channel for values, and still has none when it is read."""
     held_out = held_out_cells(len(log), SHORT.validation_fraction, 11)
@@ -255,6 +264,7 @@ def test_a_run_whose_values_vary_in_held_out_cells_only_can_be_loaded(log: Inter
     assert_same_numbers(found, load(tmp_path / "run"))
 
 
+@pytest.mark.usefixtures("without_draws")
 def test_a_seed_of_numpy_can_be_saved(log: Interactions, tmp_path: Path) -> None:
     seed = np.random.default_rng(0).integers(100)
     found = fitted(log, BilateralModel(factors=2, hidden=(5,)), replace(SHORT, epochs=1), seed=seed)
@@ -265,6 +275,7 @@ def test_a_seed_of_numpy_can_be_saved(log: Interactions, tmp_path: Path) -> None
 # --- versions
 
 
+@pytest.mark.usefixtures("without_draws")
 def test_a_second_save_is_a_second_version_and_the_first_stays(folder: Path, run: Run, other: Run) -> None:
     first = folder / "versions" / "0001"
     before = hashes(first)
@@ -421,6 +432,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
 CRASHES = ["weights", "ids.parquet", "features.parquet", "draws", "rename .saving"]
 
 
+@pytest.mark.usefixtures("without_draws")
 @pytest.mark.parametrize("where", CRASHES)
 def test_a_crash_while_writing_leaves_the_earlier_version_current(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch, where: str
@@ -443,6 +455,7 @@ def test_a_crash_while_writing_leaves_the_earlier_version_current(
     assert set(manifest) == set(before) - {"manifest.json"}
 
 
+@pytest.mark.usefixtures("without_draws")
 @pytest.mark.parametrize("where", ["rename .current.new", "rename .weights.safetensors.new"])
 def test_a_crash_while_links_are_swapped_can_be_mended_by_saving_again(
     folder: Path, run: Run, other: Run, monkeypatch: pytest.MonkeyPatch, where: str
@@ -459,6 +472,7 @@ def test_a_crash_while_links_are_swapped_can_be_mended_by_saving_again(
     assert_same_numbers(load(folder), other)
 
 
+@pytest.mark.usefixtures("without_draws")
 def test_a_crash_of_the_first_save_leaves_no_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         crash_at(patch, "draws")
@@ -470,6 +484,7 @@ def test_a_crash_of_the_first_save_leaves_no_run(run: Run, tmp_path: Path, monke
     assert_same_numbers(load(tmp_path / "run"), run)
 
 
+@pytest.mark.usefixtures("without_draws")
 def test_nothing_of_a_crashed_save_enters_the_next_version(
     folder: Path, run: Run, other: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
