@@ -197,11 +197,14 @@ def test_without_popularity_each_gap_has_its_reason(
         popularity_against_counts(plain)
 
 
-def test_ratings_and_clicks_make_a_page(ratings: Run, clicks: Run, tmp_path: Path) -> None:
+def test_ratings_and_clicks_make_a_page(
+    ratings: Run, clicks: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = written(ratings, tmp_path / "ratings.html", test=ratings.log, evaluation=evaluate(ratings, ratings.log))
     assert "unobserved: they enter no likelihood" in text
     assert "Train log, not a test: The test log holds no true negatives" in text
     assert "expected rating" in text
+    monkeypatch.setattr("pyrorec.report.html.png", lambda figure: b"")  # drawn once is enough
     text = written(clicks, tmp_path / "clicks.html", test=clicks.log, evaluation=evaluate(clicks, clicks.log))
     assert "Test log: cells with true negatives" in text
 
