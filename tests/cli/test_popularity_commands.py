@@ -274,3 +274,34 @@ def test_metrics_tell_every_divergence_apart(place: Path) -> None:
     )
     kls = sum(value for name, value in lines[-1].items() if "/kl_" in name)
     assert lines[-1]["elbo"] == pytest.approx(lines[-1]["record/reconstruction"] - kls, rel=1e-6)
+
+
+def test_a_recalibrated_version_keeps_the_test_part_and_is_judged_on_it(shared_files: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    succeeds("fit", shared_files / "log.csv", "--model", "popularity", "--holdout", "0.2", "--out", run, *QUICK)
+    succeeds("recalibrate", run, shared_files / "random.csv")
+    first, second = (pd.read_parquet(run / "versions" / number / "test.parquet") for number in ("0001", "0002"))
+    pd.testing.assert_frame_equal(first, second)
+    page = (run / "report.html").read_text()
+    assert "No evaluation was given" not in page
+    assert "by a random sample" in page
+    assert "a random sample moved the level" in succeeds("diagnose", run)
+    shift = tomllib.loads((run / "config.toml").read_text())["recalibration"]
+    succeeds("recalibrate", run, shared_files / "random.csv")
+    assert tomllib.loads((run / "config.toml").read_text())["recalibration"] == pytest.approx(shift, abs=1e-6)
+
+
+def test_periods_take_a_log_whose_records_are_kept_apart(shared_files: Path, tmp_path: Path) -> None:
+    asked = ("fit", shared_files / "log.csv", "--model", "popularity", "--sharing", "period", *QUICK)
+    assert "keep them apart (--repeats apart" in refused(*asked, "--out", tmp_path / "merged")
+    succeeds(*asked, "--repeats", "apart", "--out", tmp_path / "apart")
+    records = len(pd.read_csv(shared_files / "log.csv"))
+    assert len(pd.read_parquet(tmp_path / "apart" / "interactions.parquet")) == records
+    assert "There is no rule 'never' for repeated records" in refused(
+        *asked, "--repeats", "never", "--out", tmp_path / "never"
+    )
+
+
+def test_a_prior_rule_belongs_to_the_popularity_model(shared_files: Path, tmp_path: Path) -> None:
+    said = refused("fit", shared_files / "log.csv", "--prior-rule", "share", "--out", tmp_path / "run", *QUICK)
+    assert "--prior-rule does not belong to this kind of --model" in said

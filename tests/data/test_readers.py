@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from pyrorec.data import (
+    Apart,
     Columns,
+    Entry,
     InputError,
     Kind,
     Unobserved,
@@ -323,3 +325,35 @@ def test_real_counts_agree_with_the_prepared_pairs() -> None:
 def test_the_repeated_pairs_of_the_real_ratings_leave_the_test_part() -> None:
     train, test = split_by_exposure(read_interactions(real("coat/interactions.parquet")))
     assert (len(train), len(test)) == (6_960, 4_640 - 366)
+
+
+def test_records_kept_apart_are_cells_of_their_own_and_merge_where_a_pair_is_asked_for() -> None:
+    frame = pd.DataFrame(
+        {
+            "user_id": ["a", "a", "a", "b"], "item_id": [1, 1, 2, 1],
+            "value": [1, 0, 1, 0], "timestamp": [5, 9, 6, 7],
+        }
+    )  # fmt: skip
+    log = read_interactions(frame, duplicates=Apart())
+    assert (len(log), log.aggregation) == (4, "")
+    assert log.timestamp is not None
+    assert log.timestamp.tolist() == [5, 9, 6, 7]
+    merged = read_interactions(frame)
+    for entry in Entry:
+        assert (log.matrix(entry) != merged.matrix(entry)).nnz == 0
+    assert isinstance(log.pooled().rule, Apart)
+    assert len(log.pooled()) == 3
+
+
+def test_a_log_to_judge_by_may_hold_zeros_alone() -> None:
+    """Nothing is learnt from it; ones alone are clicks, and their repeats impressions."""
+    zeros = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 1], "value": [0, 0, 0]})
+    with pytest.raises(InputError, match="all values are zero"):
+        read_interactions(zeros)
+    assert read_interactions(zeros, to_fit=False).value.tolist() == [0, 0, 0]
+    untouched = zeros.assign(value=[0, 3, 0])
+    with pytest.raises(InputError, match="has only zero counts"):
+        read_interactions(untouched)
+    assert len(read_interactions(untouched, to_fit=False)) == 3
+    ones = read_interactions(pd.concat([zeros, zeros]).assign(value=1), to_fit=False)
+    assert (ones.value.tolist(), ones.trials.tolist()) == ([2, 2, 2], [2, 2, 2])

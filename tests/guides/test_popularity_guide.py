@@ -38,6 +38,7 @@ def test_group_records_are_sums_over_the_records_of_a_group() -> None:
     value, trials = torch.tensor([1.0, 0, 2, 3, 1, 1]), torch.tensor([2.0, 1, 2, 3, 5, 1])
     affinity = torch.randn(6, generator=g)
     got = GroupRecords.of(group, 5, value, trials, affinity)
+    affinity = affinity - (trials * affinity).sum() / trials.sum()
     for k in range(5):
         own = (group == k).numpy()
         v, n, a = value.numpy()[own], trials.numpy()[own], affinity.numpy()[own]
@@ -167,3 +168,11 @@ def test_what_a_site_is_drawn_from_is_the_objectives_choice(popular: Build, cls:
     assert not batch_of["score"].has_rsample
     at = torch.linspace(0.1, 3, ITEMS).double()
     torch.testing.assert_close(batch_of["score"].log_prob(at), batch_of["law"].log_prob(at))
+
+
+def test_what_the_encoder_reads_does_not_depend_on_the_intercept() -> None:
+    """Or an anchor that moves the intercept would move every location at the next reading, and the anchor again."""
+    group, trials = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([1.0, 3, 2, 1, 5])
+    value, affinity = torch.tensor([1.0, 0, 2, 0, 4]), torch.tensor([0.3, -1.2, 0.8, 0.1, -0.4])
+    one, other = (GroupRecords.of(group, 3, value, trials, affinity + b).inputs() for b in (0.0, 7.5))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

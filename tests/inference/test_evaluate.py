@@ -203,7 +203,7 @@ def test_implicit_tests_have_no_calibration_and_say_why(hand: pr.Run) -> None:
     table = pr.evaluate(hand, cells("u1b u2c", [1, 1]), at=1)
     assert table[CALIBRATION].isna().all(axis=None)
     assert (
-        "Calibration is NaN: the test log holds no true negatives, so a probability cannot be checked."
+        "Calibration is NaN: the test log holds implicit clicks, not clicks with true negatives."
         in (table.attrs["notes"])
     )
 

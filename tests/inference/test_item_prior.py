@@ -11,8 +11,14 @@ import torch
 from small_popularity import SMALL, fitted, implicit, impressions
 
 from pyrorec.data import InputError, Unobserved, Zero
-from pyrorec.inference.empirical_bayes import GammaPoissonTruncated, PoissonLogNormal, exposure_counts
-from pyrorec.inference.item_prior import anchored
+from pyrorec.inference.empirical_bayes import (
+    Counts,
+    GammaPoissonTruncated,
+    PoissonLogNormal,
+    choose_rule,
+    exposure_counts,
+)
+from pyrorec.inference.item_prior import anchored, estimated, log_scale_estimate, truncated
 from pyrorec.models.distributions import Exponential, Gamma, LogNormal
 from pyrorec.models.distributions.prior import Scope
 from pyrorec.models.families import Cloglog
@@ -27,7 +33,7 @@ FRAILTY = PopularityModel(affinity=SMALL, predictor=LogAdditive(), family=Cloglo
 
 
 def test_a_learned_population_leaves_log_and_model_as_they_are() -> None:
-    for model in (ADDITIVE, FRAILTY, PopularityModel(predictor=Plain(), source=ExposureCounts())):
+    for model in (ADDITIVE, FRAILTY, PopularityModel(predictor=Plain())):
         found = anchored(model, impressions())
         assert (found.spec, found.items) == (model, None)
         assert found.log is impressions()
@@ -62,7 +68,7 @@ def test_exposure_counts_follow_what_was_shown_and_no_value() -> None:
     assert np.array_equal(law.mean.numpy().argsort(), shown.argsort(kind="stable")) or (
         np.corrcoef(law.mean.numpy(), np.log(shown + 0.5))[0, 1] > 0.99
     )
-    expected = GammaPoissonTruncated().fit(exposure_counts(log)).standardised()
+    expected = choose_rule(exposure_counts(log)).rule.fit(exposure_counts(log)).standardised()
     torch.testing.assert_close(law.mean, expected.items.law.mean)
     torch.testing.assert_close(law.stddev, expected.items.law.stddev)
 
@@ -146,3 +152,48 @@ def test_earlier_periods_may_be_the_prior_where_absent_pairs_are_zeros() -> None
     law = run.posterior.popularity
     assert law is not None
     assert bool(torch.isfinite(law.mean).all())
+
+
+def counted(n: np.ndarray) -> Counts:
+    """Counts under equal exposure."""
+    return Counts(n.astype(float), np.ones(len(n)))
+
+
+@pytest.mark.parametrize("tail", [1.0, 1.2, 2.0])
+def test_counts_with_heavy_tails_still_tell_items_apart(tail: float) -> None:
+    """Zero-truncated Pareto counts tell the Gamma no shape: its limit of zero would put every item in one place."""
+    rng = np.random.default_rng(int(10 * tail))
+    counts = np.floor(rng.pareto(tail, 500) * 3).astype(float)
+    made = counted(counts[counts > 0])
+    assert truncated(made) is None or truncated(made).population.law.concentration > 0.1  # type: ignore[union-attr]
+    standard = log_scale_estimate(made).standardised()
+    assert standard.scale < 5
+    spread = float(standard.items.law.mean.std())
+    assert 0.5 < spread < 1.2
+    in_order = standard.items.law.mean.numpy()[np.argsort(made.n)]
+    assert bool((np.diff(in_order) >= -1e-9).all())
+    assert estimated(Gamma(), "auto", made).rule == "gamma-poisson"
+
+
+def test_on_the_log_scale_a_gamma_of_small_shape_gives_way() -> None:
+    """Its log is far from normal: the click rate under a common N(0, 1) would be another (maths 3.8)."""
+    rng = np.random.default_rng(2)
+    small, large = (counted(rng.poisson(rng.gamma(shape, 20 / shape, 3000))) for shape in (0.2, 3.0))
+    assert log_scale_estimate(small).rule == "poisson-lognormal"
+    assert log_scale_estimate(large).rule.startswith("gamma-poisson")
+
+
+def test_a_rule_asked_for_that_finds_no_law_is_refused() -> None:
+    rng = np.random.default_rng(1)
+    log = impressions()
+    many = np.repeat(
+        np.arange(log.n_items), np.maximum(1, np.floor(rng.pareto(0.7, log.n_items))).astype(int).clip(max=3000)
+    )
+    user = rng.integers(log.n_users, size=len(many))
+    shown = replace(
+        log, user=user, item=many, value=rng.integers(0, 2, len(many)).astype(float), trials=np.ones(len(many)),
+        timestamp=None, propensity=None,
+    )  # fmt: skip
+    model = replace(ADDITIVE, source=ExposureCounts(rule="gamma-poisson zero-truncated"))
+    with pytest.raises(InputError, match="so these counts tell it nothing: use --prior-rule poisson-lognormal"):
+        anchored(model, shown)

@@ -42,9 +42,15 @@ from pyrorec.inference.train import local_randomness
 from pyrorec.models.affinities import Dot, Linear
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.distributions import Exponential, Gamma, LogNormal, Normal
-from pyrorec.models.families import Cloglog
+from pyrorec.models.families import Cloglog, Gaussian
 from pyrorec.models.popularity import PopularityModel
-from pyrorec.models.posterior_families import GammaPosterior, LogNormalPosterior, NormalPosterior, WeibullPosterior
+from pyrorec.models.posterior_families import (
+    GammaPosterior,
+    InverseGaussianPosterior,
+    LogNormalPosterior,
+    NormalPosterior,
+    WeibullPosterior,
+)
 from pyrorec.models.predictors import LogAdditive, Plain, UnfitPair
 from pyrorec.models.prior_source import EarlierPeriods, ExposureCounts
 from pyrorec.models.sharing import PerInteraction, PerItem, PerPeriod
@@ -375,13 +381,68 @@ def test_no_epoch_before_popularity_moves_is_kept_as_the_best() -> None:
 # --- records
 
 
-def test_inverse_propensity_weights_have_mean_one() -> None:
+def test_inverse_propensity_weights_have_mean_one_over_trials() -> None:
+    """Where the cells of popular items hold many trials of high propensity, that is far from a mean over cells."""
     log = impressions()
+    trials = np.where(log.item < 5, 40.0, 1.0)
+    log = replace(log, trials=trials, value=np.minimum(log.value, trials), propensity=np.where(log.item < 5, 0.9, 0.1))
     weight = records_of(log, MODELS["inverse propensity"][0]).weight.double().numpy()
-    assert weight.mean() == pytest.approx(1.0, abs=1e-6)
+    assert np.average(weight, weights=trials) == pytest.approx(1.0, abs=1e-6)
+    assert weight.mean() > 1.5
     assert log.propensity is not None
     np.testing.assert_allclose(weight * log.propensity, weight[0] * log.propensity[0], rtol=1e-5)
     assert bool((records_of(log, MODELS["item"][0]).weight == 1).all())
+    binary = records_of(log, replace(MODELS["inverse propensity"][0], binarise=True))
+    assert float(binary.weight.mean()) == pytest.approx(1.0, abs=1e-5), "binarised cells have one trial each"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        PopularityModel(affinity=SMALL, sharing=PerPeriod(periods=3)),
+        PopularityModel(affinity=SMALL, sharing=PerInteraction()),
+        PopularityModel(affinity=SMALL, source=EarlierPeriods()),
+    ],
+    ids=["period", "interaction", "earlier"],
+)
+def test_what_needs_each_record_refuses_a_log_whose_records_were_merged(model: PopularityModel) -> None:
+    merged = replace(impressions(), aggregation="10 records repeat an earlier one")
+    with pytest.raises(InputError, match=r"keep them apart \(--repeats apart"):
+        fitted(model, merged, SHORT)
+
+
+def test_a_fraction_that_leaves_nothing_to_fit_is_refused() -> None:
+    with pytest.raises(InputError, match=r"leaves \d+ of [\d,]+ cells to fit: lower it"):
+        fitted(MODELS["item"][0], impressions(), replace(SHORT, validation_fraction=0.999))
+
+
+@pytest.mark.parametrize(
+    "vain",
+    [{"amortised": True}, {"affinity_first": True}, {"source": ExposureCounts()}, {"sharing": PerInteraction()}],
+)
+def test_settings_of_a_popularity_that_is_not_there_are_refused(vain: dict[str, Any]) -> None:
+    with pytest.raises(UnfitPair, match="takes no popularity"):
+        PopularityModel(predictor=Plain(), **vain)
+
+
+def test_propensities_and_absent_zeros_are_refused() -> None:
+    """An absent pair has no propensity."""
+    log = replace(implicit(), propensity=np.full(len(implicit()), 0.5))
+    with pytest.raises(InputError, match="Absent pairs have no propensity"):
+        fitted(PopularityModel(affinity=SMALL, inverse_propensity=True), log, SHORT)
+
+
+def test_draws_without_gradient_are_refused_before_training() -> None:
+    model = replace(FRAILTY, posterior=InverseGaussianPosterior())
+    with pytest.raises(InputError, match="carry no gradient, which objective analytic needs"):
+        fitted(model, impressions(), replace(SHORT, objective=Analytic()))
+
+
+def test_an_encoder_reads_ratings_below_zero() -> None:
+    log = replace(impressions(), value=np.random.default_rng(0).normal(-1, 1.5, len(impressions())))
+    log = replace(log, trials=np.ones(len(log)))
+    run = fitted(PopularityModel(affinity=SMALL, family=Gaussian(), amortised=True), log, SHORT)
+    assert bool(torch.isfinite(run.posterior.item_mean).all())
 
 
 def test_weights_multiply_the_likelihood_and_not_the_divergences() -> None:
