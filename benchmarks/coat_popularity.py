@@ -6,9 +6,10 @@ Protocol and measures are those of `benchmarks.coat`. Linear affinity over ids a
 probabilities are predictive means, and rows are ordered by them. The row "chosen" is, seed by seed, the candidate with
 the best log-likelihood on a fifth of train, each held-out row weighted by its inverse propensity: unweighted, held-out
 rows are as self-selected as the rest and cannot judge probabilities of random pairs. Who has random labels to set the
-level by chooses by what they cannot mend, the same likelihood after the best shift: "chosen by LL*". The last rows read
-the base rate off 100 random labels, with a flat prior on the shift, and with the prior that the train log's
-propensities give, for several sds of what propensities leave out.
+level by chooses by what they cannot mend, the same likelihood after the best shift, among fits that have not used the
+propensities, which serve for the level: "chosen by LL*". The last rows read the base rate off 100 random labels, with a
+flat prior on the shift, and with the prior that the train log's propensities give, for several sds of what propensities
+leave out.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ EXPOSURE = pr.ExposureCounts()
 LINEAR = pr.PopularityModel(affinity=pr.Linear())
 ADDITIVE = replace(LINEAR, source=EXPOSURE)
 QUALITY = (0.0, 0.5, 1.0)
+WEIGHTED = "additive logit, inverse propensity"
 OTHER_SDS = (0.1, 0.5, 1.0)
 
 
@@ -60,7 +62,7 @@ SPECS: dict[str, pr.PopularityModel] = {
     "additive cloglog, exposure prior": replace(ADDITIVE, family=pr.Cloglog()),
     "additive logit, amortised": replace(ADDITIVE, amortised=True),
     "additive logit, machine of 4 factors": replace(ADDITIVE, affinity=pr.FactorisationMachine(4)),
-    "additive logit, inverse propensity": replace(ADDITIVE, inverse_propensity=True),
+    WEIGHTED: replace(ADDITIVE, inverse_propensity=True),
     **{
         f"{name}, {prior}": rate_model(predictor, law, **more)
         for name, (predictor, more) in RATE_PREDICTORS.items()
@@ -75,7 +77,7 @@ CANDIDATES = (
     "additive logit, learned prior",
     "additive logit, exposure prior",
     "additive logit, machine of 4 factors",
-    "additive logit, inverse propensity",
+    WEIGHTED,
     "log-additive cloglog, gamma",
     "odds, gamma",
 )
@@ -100,7 +102,7 @@ def one_seed(train: Interactions, test: Interactions, seed: int) -> pd.DataFrame
     runs = {name: fitted(spec, train, seed) for name, spec in SPECS.items()}
     rows = {name: judged(predictions(run), test) for name, run in runs.items()}
     judgement = validation(train, seed)
-    chosen, shifted = judgement["LL"].idxmax(), judgement["LL*"].idxmax()
+    chosen, shifted = judgement["LL"].idxmax(), judgement["LL*"].drop(index=WEIGHTED).idxmax()
     rows["chosen"] = rows[chosen]
     for share in QUALITY:
         rows[f"chosen, deconfounded, quality share {share:g}"] = judged(

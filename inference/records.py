@@ -108,7 +108,8 @@ def grouped(log: Interactions, sharing: Sharing) -> tuple[np.ndarray, int, np.nd
     """Group of each record, number of groups, and item of each group. Raises InputError without timestamps."""
     if isinstance(sharing, PerItem):
         return log.item, log.n_items, np.arange(log.n_items)
-    refuse_merged(log, f"Popularity per {sharing.name}")
+    if log.timestamp is not None or isinstance(sharing, PerInteraction):
+        refuse_merged(log, f"Popularity per {sharing.name}")
     if isinstance(sharing, PerInteraction):
         return np.arange(len(log)), len(log), log.item
     assert isinstance(sharing, PerPeriod)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pyrorec.data import InputError, Interactions, Missing
+from pyrorec.data import Duplicates, InputError, Interactions, Missing
 from pyrorec.inference.choice import Choice, choose, choose_popularity
 from pyrorec.inference.plain_values import check_fields, fits
 from pyrorec.inference.settings import Training, default_training
@@ -22,6 +22,7 @@ from pyrorec.inference.settings_file import (
     part_from_plain,
     parts_of,
     read_toml,
+    rule_from_plain,
     training_from_plain,
     training_to_plain,
 )
@@ -63,6 +64,16 @@ def resolve_seed(config: dict[str, Any], flag: int | None) -> int:
     if not fits(seed, int) or not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"The seed (--seed) must be a whole number from 0 to {LARGEST_SEED}, not {seed!r}.")
     return int(seed)
+
+
+def resolve_repeats(config: dict[str, Any], flag: str | None) -> Duplicates | None:
+    """How repeated records become cells: as the flag says; else apart where a run's own configuration kept them so.
+
+    The other rules it may record were read off its log's values, and another log's may call for another.
+    """
+    kept_apart = config.get("log", {}).get("duplicates") == "apart"
+    name = "apart" if flag is None and kept_apart else flag
+    return None if name is None else rule_from_plain(name)
 
 
 def takes_negative(config: dict[str, Any], flags: dict[str, Any]) -> bool:

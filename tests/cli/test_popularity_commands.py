@@ -87,7 +87,7 @@ def test_every_flag_of_the_popularity_model_ends_where_it_belongs(place: Path) -
         "fit", "log.csv", "--out", "own", "--model", "popularity", "--predictor", "log-additive", "--family", "cloglog",
         "--prior", "exponential", "--posterior", "weibull", "--affinity", "dot", "--sharing", "interaction",
         "--prior-source", "learned", "--amortised", "--affinity-first", "--inverse-propensity", "--negatives", "2.5",
-        "--objective", "monte-carlo", "--seed", "4", *QUICK,
+        "--objective", "monte-carlo", "--seed", "4", "--repeats", "apart", *QUICK,
     )  # fmt: skip
     assert "model: family cloglog, predictor log-additive, values, missing cells unobserved, prior learned" in said.out
     model = settings("own")["model"]
@@ -113,8 +113,18 @@ def test_every_flag_of_the_popularity_model_ends_where_it_belongs(place: Path) -
     "flags",
     [
         ("run",),
-        ("log.csv", "--predictor", "odds", "--posterior", "lognormal", "--sharing", "period"),
-        ("log.csv", "--predictor", "product-saturation", "--prior", "lognormal", "--prior-source", "earlier"),
+        ("log.csv", "--predictor", "odds", "--posterior", "lognormal", "--sharing", "period", "--repeats", "apart"),
+        (
+            "log.csv",
+            "--predictor",
+            "product-saturation",
+            "--prior",
+            "lognormal",
+            "--prior-source",
+            "earlier",
+            "--repeats",
+            "apart",
+        ),
         ("counts.csv", "--prior", "gamma"),
         ("clicks.csv", "--negatives", "1", "--affinity", "dot"),
     ],
@@ -276,32 +286,32 @@ def test_metrics_tell_every_divergence_apart(place: Path) -> None:
     assert lines[-1]["elbo"] == pytest.approx(lines[-1]["record/reconstruction"] - kls, rel=1e-6)
 
 
-def test_a_recalibrated_version_keeps_the_test_part_and_is_judged_on_it(shared_files: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    succeeds("fit", shared_files / "log.csv", "--model", "popularity", "--holdout", "0.2", "--out", run, *QUICK)
-    succeeds("recalibrate", run, shared_files / "random.csv")
-    first, second = (pd.read_parquet(run / "versions" / number / "test.parquet") for number in ("0001", "0002"))
+def test_a_recalibrated_version_keeps_the_test_part_and_is_judged_on_it(place: Path) -> None:
+    succeeds("fit", "log.csv", "--model", "popularity", "--holdout", "0.2", "--out", "own", *QUICK)
+    succeeds("recalibrate", "own", "random.csv")
+    first, second = (pd.read_parquet(Path("own") / "versions" / number / "test.parquet") for number in ("0001", "0002"))
     pd.testing.assert_frame_equal(first, second)
-    page = (run / "report.html").read_text()
+    page = Path("own/report.html").read_text(encoding="utf-8")
     assert "No evaluation was given" not in page
     assert "by a random sample" in page
-    assert "a random sample moved the level" in succeeds("diagnose", run)
-    shift = tomllib.loads((run / "config.toml").read_text())["recalibration"]
-    succeeds("recalibrate", run, shared_files / "random.csv")
-    assert tomllib.loads((run / "config.toml").read_text())["recalibration"] == pytest.approx(shift, abs=1e-6)
+    assert "a random sample moved the level" in succeeds("diagnose", "own").out
+    shift = settings("own")["recalibration"]
+    succeeds("recalibrate", "own", "random.csv")
+    assert settings("own")["recalibration"] == pytest.approx(shift, abs=1e-6)
 
 
-def test_periods_take_a_log_whose_records_are_kept_apart(shared_files: Path, tmp_path: Path) -> None:
-    asked = ("fit", shared_files / "log.csv", "--model", "popularity", "--sharing", "period", *QUICK)
-    assert "keep them apart (--repeats apart" in refused(*asked, "--out", tmp_path / "merged")
-    succeeds(*asked, "--repeats", "apart", "--out", tmp_path / "apart")
-    records = len(pd.read_csv(shared_files / "log.csv"))
-    assert len(pd.read_parquet(tmp_path / "apart" / "interactions.parquet")) == records
-    assert "There is no rule 'never' for repeated records" in refused(
-        *asked, "--repeats", "never", "--out", tmp_path / "never"
-    )
+def test_periods_take_a_log_whose_records_are_kept_apart(place: Path) -> None:
+    """And a run's own configuration says that they were."""
+    asked = ("fit", "log.csv", "--model", "popularity", "--sharing", "period", *QUICK)
+    assert "keep them apart (--repeats apart" in refused(place, *asked, "--out", "merged")
+    succeeds(*asked, "--repeats", "apart", "--out", "own")
+    assert len(pd.read_parquet("own/interactions.parquet")) == len(pd.read_csv("log.csv"))
+    succeeds("fit", "log.csv", "--config", "own/config.toml", "--out", "again", "--quiet")
+    assert Path("again/weights.safetensors").read_bytes() == Path("own/weights.safetensors").read_bytes()
+    said = refused(place, *asked, "--repeats", "never", "--out", "never")
+    assert "There is no rule 'never' for repeated records" in said
 
 
-def test_a_prior_rule_belongs_to_the_popularity_model(shared_files: Path, tmp_path: Path) -> None:
-    said = refused("fit", shared_files / "log.csv", "--prior-rule", "share", "--out", tmp_path / "run", *QUICK)
+def test_a_prior_rule_belongs_to_the_popularity_model(place: Path) -> None:
+    said = refused(place, "fit", "log.csv", "--prior-rule", "share", "--out", "own", *QUICK)
     assert "--prior-rule does not belong to this kind of --model" in said

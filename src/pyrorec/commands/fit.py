@@ -12,9 +12,18 @@ from typing import Any
 import typer
 
 from pyrorec.commands.tables import print_evaluation, write_table
-from pyrorec.config import read_config, resolve_kind, resolve_model, resolve_seed, resolve_training, takes_negative
+from pyrorec.config import (
+    read_config,
+    resolve_kind,
+    resolve_model,
+    resolve_repeats,
+    resolve_seed,
+    resolve_training,
+    takes_negative,
+)
 from pyrorec.data import (
     Columns,
+    Duplicates,
     InputError,
     Interactions,
     embedded_log,
@@ -29,7 +38,6 @@ from pyrorec.inference.fit import check_device, fit
 from pyrorec.inference.observations import check_values
 from pyrorec.inference.run import Run
 from pyrorec.inference.settings import Context
-from pyrorec.inference.settings_file import rule_from_plain
 from pyrorec.inference.store import (
     check_folder,
     discard,
@@ -77,7 +85,9 @@ def run_fit(request: Request) -> None:
     config = read_config(request.config)
     kind = resolve_kind(config, request.kind)
     seed = resolve_seed(config, request.seed)
-    train, test = read_parts(request, seed, takes_negative(config, request.model))
+    train, test = read_parts(
+        request, seed, takes_negative(config, request.model), resolve_repeats(config, request.repeats)
+    )
     training = resolve_training(kind, config, request.training, len(train))
     choice = resolve_model(kind, config, request.model, train)
     train = train.with_missing(choice.missing)
@@ -91,7 +101,9 @@ def run_fit(request: Request) -> None:
         publish_run(request, replace(run, reason=choice.reason), test, work)
 
 
-def read_parts(request: Request, seed: int, allow_negative: bool) -> tuple[Interactions, Interactions | None]:
+def read_parts(
+    request: Request, seed: int, allow_negative: bool, rule: Duplicates | None
+) -> tuple[Interactions, Interactions | None]:
     """Train and, where there is one, test."""
     if not 0 <= request.holdout < 1:
         raise InputError(f"--holdout is a share between 0 and 1, not {request.holdout}.")
@@ -102,7 +114,7 @@ def read_parts(request: Request, seed: int, allow_negative: bool) -> tuple[Inter
     log = read_interactions(
         request.log,
         columns=request.columns,
-        duplicates=None if request.repeats is None else rule_from_plain(request.repeats),
+        duplicates=rule,
         user_features=request.user_features,
         item_features=request.item_features,
         allow_negative=allow_negative,
