@@ -87,7 +87,7 @@ def read_interactions(
     entries are records, explicit zeros included; in a dense one the nonzero entries, or, where it holds NaN,
     all entries but NaN. Matrix ids are row and column numbers. `missing` and `duplicates` default to what the
     values suggest, see `default_missing` and `choose_rule`. A log that is not `to_fit` but to judge or recalibrate
-    by may hold zeros alone. Feature tables are files or frames with one row
+    by, or to be folded in, may hold zeros alone, and one user or one item. Feature tables are files or frames with one row
     per id, in a column called as the log's id column. Raises InputError, in one sentence that names source,
     row and remedy, for whatever cannot be used.
     """

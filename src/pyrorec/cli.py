@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pyrorec.new_rows import fold_in
 from pyrorec.options import (
     ExposureColumn,
     InterventionName,
@@ -303,6 +304,9 @@ def datasets() -> None:
 
     for entry in catalogue().to_dict("records"):
         typer.echo("\n".join(f"{name}: {value}" for name, value in entry.items()) + "\n")
+
+
+app.command("fold-in")(fold_in)
 
 
 def read_test(path: Path, names: Columns) -> Interactions:
