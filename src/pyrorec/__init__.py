@@ -15,6 +15,7 @@ _HOMES = {
         "split_by_time", "split_leave_last_out", "split_random",
     ),
     "pyrorec.inference.choice": ("choose", "choose_popularity"),
+    "pyrorec.inference.compare": ("compare",),
     "pyrorec.inference.diagnostics": ("diagnose",),
     "pyrorec.inference.evaluate": ("evaluate",),
     "pyrorec.inference.fit": ("fit",),

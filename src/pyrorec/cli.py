@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pyrorec.choosing import compare
 from pyrorec.new_rows import fold_in
 from pyrorec.options import (
     ExposureColumn,
@@ -307,6 +308,7 @@ def datasets() -> None:
 
 
 app.command("fold-in")(fold_in)
+app.command()(compare)
 
 
 def read_test(path: Path, names: Columns) -> Interactions:
