@@ -31,9 +31,9 @@ def compare(
     what taking cells for independent would give. For each length in `at` follow NDCG (protocol of `evaluate`, Observe,
     plug-in), its difference to the run of best elpd, and the standard error of that paired over users.
 
-    Only cells that every run knows and none was trained on; `.attrs["notes"]` says what was left out, and whether absent
-    pairs were judged as zeros (see `judged_cells`). Densities are natural logarithms, Monte Carlo over `draws` joint
-    posterior draws. Raises InputError for runs whose outcomes are on different scales.
+    Only cells that every run knows and none was trained on; `.attrs["notes"]` says what was left out, and whether
+    absent pairs were judged as zeros (see `judged_cells`). Densities are natural logarithms, Monte Carlo over `draws`
+    joint posterior draws. Raises InputError for runs whose outcomes are on different scales.
     """
     check_scales(runs)
     lengths = (int(at),) if isinstance(at, Integral) else tuple(at)  # type: ignore[arg-type]

@@ -102,10 +102,10 @@ def fold_side(
     codes = np.concatenate([changed, np.arange(known, now[0].shape[0])])
     value, trials = (part[codes] for part in now)
     rows = sparse_rows(value[:, :columns], trials[:, :columns])
-    legible = run.guide.encoder[side].legible(rows)  # type: ignore[union-attr, operator]
+    legible = run.guide.encoder[side].legible(rows)  # type: ignore[operator]
     told = legible.records > 0
     report(side, codes, known, int(np.sum(trials.data > 0)) - int(legible.records.sum()))
-    found = run.guide.read(run.model, side, take(rows, told))  # type: ignore[union-attr, arg-type]
+    found = run.guide.read(run.model, side, take(rows, told))  # type: ignore[arg-type]
     put(guide.posterior[side], torch.as_tensor(codes)[told], found)  # type: ignore[arg-type]
     return codes[~told.numpy() & (codes >= known)]
 

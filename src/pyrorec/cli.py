@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyrorec.choosing import compare
+from pyrorec.choosing import compare, tune
 from pyrorec.new_rows import fold_in
 from pyrorec.options import (
     ExposureColumn,
@@ -309,6 +309,7 @@ def datasets() -> None:
 
 app.command("fold-in")(fold_in)
 app.command()(compare)
+app.command()(tune)
 
 
 def read_test(path: Path, names: Columns) -> Interactions:
@@ -335,16 +336,16 @@ def check_numbers(**numbers: int | None) -> None:
 
 
 def spread_at(arguments: list[str]) -> list[str]:
-    """`--at 10 50` as `--at 10 --at 50`, so that several list lengths can follow one flag."""
+    """`--at 10 50` as `--at 10 --at 50`, so that several numbers can follow one flag; so for `--seeds`."""
     out: list[str] = []
-    inside = False
+    inside = ""
     for argument in arguments:
-        if argument == "--at":
-            inside = True
+        if argument in ("--at", "--seeds"):
+            inside = argument
         elif inside and argument.lstrip("-").isdigit():
-            out += ["--at", argument]
+            out += [inside, argument]
         else:
-            inside = False
+            inside = ""
             out.append(argument)
     return out
 

@@ -1,4 +1,4 @@
-"""Rows folded into a run: copies of known rows get their posterior, strangers the population's, and nothing else moves."""
+"""Rows folded into a run: copies of known rows get their posterior, strangers the population's, and no other moves."""
 
 from __future__ import annotations
 
