@@ -19,9 +19,8 @@ import torch
 
 import pyrorec as pr
 from benchmarks.ranking_p1 import MODELS, TRAINING
-from pyrorec.evaluation import per_user_ranking_metrics, positives, score_chunks, top_k
+from pyrorec.inference.per_user import Scores, ndcg_by_user
 from pyrorec.inference.run import Run
-from pyrorec.inference.validation import plug_in_scores
 
 SHARE = 0.1
 
@@ -47,14 +46,16 @@ def one_split(log: pr.Interactions, seed: int) -> pd.DataFrame:
     rest, held_out = pr.hold_out_users(train, SHARE, seed)
     rows = []
     for name, model in MODELS.items():
-        trained = judged(fitted(model, train), test, held_out.users)
+        run = fitted(model, train)
+        trained = judged(run, test, held_out.users)
         folded = judged(pr.fold_in(fitted(model, rest), held_out), test, held_out.users)
+        popular = judged(run, test, held_out.users, lambda codes: np.tile(train.item_counts, (len(codes), 1)))
         apart = (folded - trained).dropna()
         rows.append(
             {
                 "model": name, "seed": seed, "users": len(apart), "trained": trained.mean(), "folded": folded.mean(),
                 "share": folded.mean() / trained.mean(), "difference_se": apart.sem(),
-                "popularity": popularity(train, test, held_out.users).mean(),
+                "popularity": popular.mean(),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -65,29 +66,9 @@ def fitted(model: pr.BilateralModel, log: pr.Interactions) -> Run:
     return pr.fit(model, log, seed=0, training=TRAINING, context=pr.Context(progress=False))
 
 
-def judged(run: Run, test: pr.Interactions, users: pd.Index) -> pd.Series:
-    """NDCG@10 of each of these users, by id."""
-    return ndcg(run.log, test, users, plug_in_scores(run.posterior))
-
-
-def popularity(train: pr.Interactions, test: pr.Interactions, users: pd.Index) -> pd.Series:
-    """The same of the most popular items for everybody."""
-    counts = train.item_counts.astype(float)
-    return ndcg(train, test, users, lambda codes: np.tile(counts, (len(codes), 1)))
-
-
-def ndcg(log: pr.Interactions, test: pr.Interactions, users: pd.Index, scores) -> pd.Series:  # type: ignore[no-untyped-def]
-    """NDCG@10 by user id of scores that are in the codes of `log`, whose cells are left out."""
-    user, item = test.recode(log.users, log.items)
-    column = np.where(item < 0, log.n_items + test.item, item)  # an item unknown to the log counts in the ideal
-    held_out = pr.Interactions(
-        users=log.users, items=pd.RangeIndex(log.n_items + test.n_items), user=user, item=column,
-        value=np.ones(len(test)), trials=np.ones(len(test)),
-    )  # fmt: skip
-    codes = log.users.get_indexer(users)
-    found, ranked = top_k(score_chunks(scores, codes), positives(log.matrix()), log.item_counts > 0, 10)
-    table = per_user_ranking_metrics(ranked, found, positives(held_out.matrix()), at=(10,))
-    return pd.Series(table["ndcg@10"].to_numpy(), index=log.users[table.index])
+def judged(run: Run, test: pr.Interactions, users: pd.Index, scores: Scores | None = None) -> pd.Series:
+    """NDCG@10 of each of these users that has a test positive, by id."""
+    return ndcg_by_user(run, test, 10, scores).reindex(users).dropna()
 
 
 if __name__ == "__main__":

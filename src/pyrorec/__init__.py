@@ -21,6 +21,7 @@ _HOMES = {
     "pyrorec.inference.fit": ("fit",),
     "pyrorec.inference.fold_in": ("fold_in",),
     "pyrorec.inference.intervention": ("Deconfound", "Intervention", "Observe", "SetPopularity", "Temper"),
+    "pyrorec.inference.neighbours": ("neighbours",),
     "pyrorec.inference.objective": ("MAP", "Analytic", "Expected", "MonteCarlo", "ScoreFunction"),
     "pyrorec.inference.pairwise": ("Pd", "Pda"),
     "pyrorec.inference.level": ("ShiftPrior",),

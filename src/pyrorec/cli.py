@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pyrorec.choosing import compare, tune
-from pyrorec.new_rows import fold_in
+from pyrorec.new_rows import fold_in, neighbours
 from pyrorec.options import (
     ExposureColumn,
     InterventionName,
@@ -308,6 +308,7 @@ def datasets() -> None:
 
 
 app.command("fold-in")(fold_in)
+app.command()(neighbours)
 app.command()(compare)
 app.command()(tune)
 

@@ -10,6 +10,7 @@ import typer
 from pyrorec.options import (
     ExposureColumn,
     ItemColumn,
+    Output,
     PropensityColumn,
     RunFolder,
     TimestampColumn,
@@ -56,3 +57,29 @@ def fold_in(
     found = folded(loaded, new)
     ids_frame(found.log)  # refuses ids that could not be saved
     typer.echo(f"run in {target} ({add_version(found, target).name})")
+
+
+def neighbours(
+    run: RunFolder,
+    *,
+    output: Output,
+    item: Annotated[list[str], typer.Option(help="Id of an item; give it again for more.")] = [],  # noqa: B006
+    user: Annotated[list[str], typer.Option(help="Id of a user; give it again for more.")] = [],  # noqa: B006
+    side: Annotated[str, typer.Option(help="Without ids: all of item or user.")] = "item",
+    k: Annotated[int, typer.Option("--k", help="Neighbours of each.")] = 10,
+    draws: Annotated[int, typer.Option(help="Posterior draws.")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+) -> None:
+    """Write the most similar items or users: id, neighbour, rank, similarity, sd, lower, upper."""
+    from pyrorec.commands.tables import check_output, write_table
+    from pyrorec.data import InputError
+    from pyrorec.inference.neighbours import neighbours as found
+    from pyrorec.inference.store import load
+
+    check_output(output)
+    if item and user:
+        raise InputError("Ask for neighbours of items or of users, not of both at once.")
+    side = "user" if user else "item" if item else side
+    table = found(load(run), side, item or user or None, k, draws, seed)
+    write_table(table, output)
+    typer.echo(f"{len(table):,} neighbours of {table['id'].nunique():,} {side}s in {output}")

@@ -58,3 +58,17 @@ def test_bad_rows_are_refused_before_anything_is_written(place: Path, text: str,
     Path("bad.csv").write_text(text, encoding="utf-8")
     sentence = refused(place, "fold-in", "counts", "bad.csv", "--out", "larger")
     assert all(word in sentence for word in words), sentence
+
+
+def test_neighbours_of_some_items_and_of_all_users(place: Path) -> None:
+    known = pr.load("counts").log
+    some = [str(known.items[3]), str(known.items[0])]
+    said = succeeds("neighbours", "counts", "--item", some[0], "--item", some[1], "--k", 4, "--out", "items.csv")
+    assert said.out.endswith("8 neighbours of 2 items in items.csv\n")
+    table = pd.read_csv("items.csv")
+    assert list(table["id"]) == [some[0]] * 4 + [some[1]] * 4
+    assert ((table["lower"] <= table["similarity"]) & (table["similarity"] <= table["upper"])).all()
+    succeeds("neighbours", "counts", "--side", "user", "--k", 2, "--output", "users.parquet")
+    assert len(pd.read_parquet("users.parquet")) == 2 * known.n_users
+    assert "'nothing'" in refused(place, "neighbours", "counts", "--item", "nothing", "--out", "out.csv")
+    assert "both" in refused(place, "neighbours", "counts", "--item", "x", "--user", "y", "--out", "out.csv")
