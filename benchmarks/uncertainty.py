@@ -4,11 +4,11 @@
 
 LOG is the MovieLens-100K log. Within deciles of the predicted mean, cells are split into five by the posterior sd of
 the expected value (`pyrorec.evaluation.errors_by_width`): on simulated frailty worlds of 400 x 200 the error is that
-of the expected count, against the truth, over all pairs; on MovieLens the ratings of a random quarter are held out, and the
-error holds their noise as well. Coverage of 90 % intervals: of popularity, activity and expected counts of the worlds
-(effects up to the one factor that no count identifies, taken off as the mean log ratio), and of the ratings held out,
-with the noise added. `se` is binomial for items and users, and over users for cells, which share them. The figure is
-written to docs/figures/uncertainty.png.
+of the expected count, against the truth, over all pairs; on MovieLens the ratings of a random quarter are held out,
+and error and width hold their noise as well. Coverage of 90 % intervals: of popularity, activity and expected counts of the
+worlds, of effects also with the one factor taken off that no count identifies (the ratio of means), and of the
+ratings held out, with the noise added. `se` is binomial for items and users, and over users for cells, which share
+them. The figure is written to docs/figures/uncertainty.png.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def on_world(world: Simulated, seed: int) -> Judged:
     found = run.score(pairs.to_frame(index=False))
     cells = cells_of(found, truth.expected_count.ravel(), seed)
     rows = [
-        effect(run, "item", "popularity", truth.popularity),
-        effect(run, "user", "activity", truth.activity),
+        *effect(run, "item", "popularity", truth.popularity),
+        *effect(run, "user", "activity", truth.activity),
         over_users("expected counts", cells["inside"], cells["user"]),
         over_users("expected counts, top decile", *top_decile(cells)),
     ]
@@ -86,6 +86,7 @@ def on_ratings(log: pr.Interactions, seed: int) -> Judged:
     found = run.score(test.to_frame()[["user_id", "item_id"]])
     cells = cells_of(found, test.value, seed)
     spread = np.sqrt(found["sd"] ** 2 + float(run.posterior.response.sd) ** 2)  # type: ignore[attr-defined]
+    cells["width"] = spread  # an error of a rating holds its noise, so the width it is held against does too
     inside = (cells["error"].abs() < ndtri((1 + LEVEL) / 2) * spread).to_numpy()
     return cells, pd.DataFrame([over_users("ratings held out", inside, cells["user"])]).assign(seed=seed)
 
@@ -103,12 +104,15 @@ def cells_of(found: pd.DataFrame, truth: np.ndarray, seed: int) -> pd.DataFrame:
     )
 
 
-def effect(run: pr.Run, side: str, name: str, truth: np.ndarray) -> dict[str, object]:
-    """Coverage of an effect, its one unidentified factor taken off."""
+def effect(run: pr.Run, side: str, name: str, truth: np.ndarray) -> list[dict[str, object]]:
+    """Coverage of an effect as it stands, and with its mean set to that of the truth."""
     table = run.posterior.effects(side, LEVEL)
-    factor = np.exp(np.mean(np.log(table["mean"]) - np.log(truth)))
-    share, se = interval_coverage(table["lower"].to_numpy(), table["upper"].to_numpy(), truth * factor)
-    return {"quantity": name, "n": len(truth), "coverage": share, "se": se}
+    level = table["mean"].mean() / truth.mean()
+    rows = []
+    for label, factor in ((name, 1.0), (f"{name}, level taken off", level)):
+        share, se = interval_coverage(table["lower"].to_numpy(), table["upper"].to_numpy(), truth * factor)
+        rows.append({"quantity": label, "n": len(truth), "coverage": share, "se": se})
+    return rows
 
 
 def top_decile(cells: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -151,9 +155,9 @@ def picture(curves: dict[str, pd.DataFrame]) -> None:
             width = curve["width"].to_numpy()
             axis.fill_between(width, curve["lower"], curve["upper"], color=BLUE, alpha=0.2, linewidth=0)
             axis.plot(width, curve["rmse"], color=BLUE, marker="o", label="error, 90 % band")
-            axis.plot(width, width, color=GREY, linestyle="--", label="in proportion")
+            axis.plot(width, width, color=GREY, linestyle="--", label="error in proportion")
             axis.axhline(1.0, color=GREY, linestyle=":", label="widths say nothing")
-            axis.set(title=name, xlabel="posterior sd, relative to its decile", ylabel="RMSE, relative to its decile")
+            axis.set(title=name, xlabel="sd, relative to its decile", ylabel="RMSE, relative to its decile")
         axes[0, 0].legend(loc="upper left")
         FIGURE.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(FIGURE, dpi=DPI)

@@ -64,14 +64,17 @@ def _equal_parts(values: npt.NDArray[np.float64], group: npt.NDArray[np.int64], 
     size = np.bincount(group)
     rank = np.empty(len(values), np.int64)
     rank[order] = np.arange(len(values)) - np.repeat(np.cumsum(size) - size, size)
-    return rank * parts // size[group]
+    found: npt.NDArray[np.int64] = rank * parts // size[group]
+    return found
 
 
 def _sums(
     row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], each: npt.NDArray[np.float64], shape: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
     """Return sums of `each` by row and column."""
-    return np.bincount(row * shape[1] + column, weights=each, minlength=shape[0] * shape[1]).reshape(shape)
+    flat = np.bincount(row * shape[1] + column, weights=each, minlength=shape[0] * shape[1])
+    found: npt.NDArray[np.float64] = flat.astype(np.float64).reshape(shape)
+    return found
 
 
 def _relative(
@@ -81,4 +84,5 @@ def _relative(
     squares, cells = squares.reshape(deciles, -1), cells.reshape(deciles, -1)
     inside = squares / np.maximum(cells, 1e-12)
     whole = squares.sum(1) / cells.sum(1)
-    return np.sqrt((inside / whole[:, None]).mean(0))
+    found: npt.NDArray[np.float64] = np.sqrt((inside / whole[:, None]).mean(0))
+    return found
