@@ -5,8 +5,8 @@
 LOG is the MovieLens-100K log. Within deciles of the predicted mean, cells are split into five by the posterior sd of
 the expected value (`pyrorec.evaluation.errors_by_width`): on simulated frailty worlds of 400 x 200 the error is that
 of the expected count, against the truth, over all pairs; on MovieLens the ratings of a random quarter are held out,
-and error and width hold their noise as well. Coverage of 90 % intervals: of popularity, activity and expected counts of the
-worlds, of effects also with the one factor taken off that no count identifies (the ratio of means), and of the
+and error and width hold their noise as well. Coverage of 90 % intervals: of popularity, activity and expected counts
+of the worlds, of effects also with the one factor taken off that no count identifies (the ratio of means), and of the
 ratings held out, with the noise added. `se` is binomial for items and users, and over users for cells, which share
 them. The figure is written to docs/figures/uncertainty.png.
 """
