@@ -27,8 +27,8 @@ LARGEST_VALUE = 1e15
 class Rules:
     """What the user decides about a log; None leaves it to the values found.
 
-    `to_fit` is False for a test, a random sample or rows to be folded in, from which nothing is learnt: it may hold zeros
-    alone, and one user or one item.
+    `to_fit` is False for a test, a random sample or rows to be folded in, from which nothing is learnt: it may hold
+    zeros alone, and one user or one item.
     """
 
     missing: Missing | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyrorec.data.duplicates import Apart, choose_rule
 from pyrorec.data.entries import columns_of
 from pyrorec.data.interactions import Interactions
 from pyrorec.data.matching import written_as
@@ -17,9 +18,10 @@ def merged(log: Interactions, new: Interactions) -> Interactions:
     """`log` with the cells of `new` put in, one cell per (user, item).
 
     Where both have a pair the new cell stands, so a cell holds a total and no increment. Ids with a cell in `new`
-    that `log` does not know are appended in the order of `new`, written as `log` writes its own. What a missing cell
-    means and the rule for repeated records stay those of `log`. Times and propensities are kept where both logs have
-    them; cells that differ in exposure only are pooled. Feature tables gain the rows of ids that they lack.
+    that `log` does not know are appended in the order of `new`, written as `log` writes its own. What a missing
+    cell means and the rule for repeated records stay those of `log`. Times and propensities are kept where both
+    logs have them; cells that differ in exposure only, or were kept apart, are pooled. Feature tables gain the rows
+    of ids that they lack.
     """
     old, new = log.pooled(), new.pooled()
     users = appended(log.users, new.users[new.user_counts > 0])
@@ -29,8 +31,9 @@ def merged(log: Interactions, new: Interactions) -> Interactions:
     kept, fresh = columns_of(old.select(~replaced)), columns_of(new) | {"user": user, "item": item}
     columns: dict[str, Any] = {name: None for name in kept}
     columns |= {name: np.concatenate([kept[name], fresh[name]]) for name in kept if name in fresh}
+    rule = choose_rule(log.value) if isinstance(log.rule, Apart) else log.rule  # the one that has pooled the cells
     return replace(
-        old, users=users, items=items, **columns,
+        old, users=users, items=items, **columns, rule=rule,
         user_features=more_features(log.user_features, new.user_features),
         item_features=more_features(log.item_features, new.item_features),
     )  # fmt: skip

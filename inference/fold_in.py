@@ -62,7 +62,8 @@ def fold_in(run: Run, log: Interactions) -> Run:
         strangers = {side: fold_side(run, guide, side, *parts) for side, parts in sides.items()}
         put_strangers(run, together, model, guide, strangers)
         posterior = read_posterior(model, guide, together.users, together.items)
-    posterior = replace(posterior, level_shift=run.posterior.level_shift)
+    old = run.posterior
+    posterior = replace(posterior, level_shift=old.level_shift, recalibration=old.recalibration)
     return replace(run, log=together, model=model, guide=guide, posterior=posterior)
 
 

@@ -46,7 +46,9 @@ def compare(
         raise InputError(f"--at must be at least 1, not {min(at)}.")
     loaded = {str(run): load(run) for run in runs}
     names = columns(user_column, item_column, value_column, timestamp_column, exposure_column, propensity_column)
-    table = compared(loaded, read_interactions(log, columns=names, allow_negative=True), at=tuple(at), seed=seed)
+    table = compared(
+        loaded, read_interactions(log, columns=names, allow_negative=True, to_fit=False), at=tuple(at), seed=seed
+    )
     print_evaluation(table)
     write_table(table.reset_index(), output)
 

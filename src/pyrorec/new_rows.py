@@ -52,7 +52,7 @@ def fold_in(
         user_features=user_features,
         item_features=item_features,
         allow_negative=True,
-        part=True,
+        to_fit=False,
     )
     found = folded(loaded, new)
     ids_frame(found.log)  # refuses ids that could not be saved

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyrorec.data import InputError, Interactions, hold_out_users, merged, read_interactions
+from pyrorec.data import Apart, InputError, Interactions, hold_out_users, merged, read_interactions
 
 
 def log_of(**columns: list) -> Interactions:
-    return read_interactions(pd.DataFrame(columns), part=True)
+    return read_interactions(pd.DataFrame(columns), to_fit=False)
 
 
 KNOWN = log_of(user_id=["a", "a", "b"], item_id=[1, 2, 1], value=[7, 8, 9], timestamp=[1, 2, 3])
@@ -44,7 +44,7 @@ def test_features_gain_the_rows_they_lack() -> None:
     table = pd.DataFrame({"age": [1.0, 2.0]}, index=pd.Index(["a", "b"], name="user_id"))
     more = pd.DataFrame({"age": [5.0, 9.0], "x": [0, 0]}, index=pd.Index(["b", "c"], name="user_id"))
     logs = [
-        read_interactions(log.to_frame()[["user_id", "item_id", "value"]], user_features=features, part=True)
+        read_interactions(log.to_frame()[["user_id", "item_id", "value"]], user_features=features, to_fit=False)
         for log, features in ((KNOWN, table), (log_of(user_id=["c"], item_id=[1], value=[3]), more))
     ]
     found = merged(*logs).user_features
@@ -71,3 +71,12 @@ def test_parts_by_user_share_no_user_and_lose_no_cell() -> None:
     assert (held_out.item_counts > 0).all()
     with pytest.raises(InputError, match="between 0 and 1"):
         hold_out_users(log, 1.0)
+
+
+def test_records_kept_apart_are_pooled_once() -> None:
+    """Clicks of a pair seen twice stay one of two trials, however often the merged log is asked."""
+    frame = pd.DataFrame({"user_id": ["a", "a", "b"], "item_id": [1, 1, 1], "value": [1, 0, 0]})
+    apart = read_interactions(frame, duplicates=Apart(), to_fit=False)
+    found = merged(apart, log_of(user_id=["c"], item_id=[1], value=[1]))
+    assert found.pooled().trials.tolist() == [2, 1, 1]
+    assert found.pooled().value.tolist() == [1, 0, 1]

@@ -53,7 +53,7 @@ def counts(runs: dict[str, pr.Run]) -> pr.Run:
 
 def part(frame: pd.DataFrame, run: pr.Run) -> pr.Interactions:
     """Rows to be folded in, read as the run's own log was."""
-    return pr.read_interactions(frame, duplicates=run.log.rule, part=True)
+    return pr.read_interactions(frame, duplicates=run.log.rule, to_fit=False)
 
 
 def cells(run: pr.Run) -> pd.DataFrame:

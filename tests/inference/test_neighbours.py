@@ -89,7 +89,7 @@ def test_rows_folded_in_leave_the_draws_of_others(run: pr.Run) -> None:
     """A copy of an item is its nearest neighbour or close to it, and similarities of the others do not move."""
     frame = WORLD.train.to_frame()
     copy = frame[frame["item_id"] == run.log.items[3]].assign(item_id="copy")[["user_id", "item_id", "value"]]
-    larger = pr.fold_in(run, pr.read_interactions(copy, duplicates=run.log.rule, part=True))
+    larger = pr.fold_in(run, pr.read_interactions(copy, duplicates=run.log.rule, to_fit=False))
     before, after = pr.neighbours(run, k=50), pr.neighbours(larger, k=50)
     kept = after[(after["id"] != "copy") & (after["neighbour"] != "copy")]
     keys = ["id", "neighbour"]
