@@ -30,6 +30,7 @@ from pyrorec.evaluation import log_loss, shifted_log_loss
 from pyrorec.inference.level import ShiftPrior
 from pyrorec.inference.run import Run
 from pyrorec.inference.scores import Predictive, pair_surface
+from pyrorec.inference.validation_metrics import inverse_propensity_weights
 
 EXPOSURE = pr.ExposureCounts()
 LINEAR = pr.PopularityModel(affinity=pr.Linear())
@@ -138,7 +139,7 @@ def predictions(run: Run, intervention: pr.Intervention | None = None) -> Predic
 def validation(train: Interactions, seed: int) -> pd.DataFrame:
     """Weighted log-likelihood of every candidate on a fifth of train, as it is (LL) and after the best shift (LL*)."""
     kept, held_out = pr.hold_out(train, 0.2, seed)
-    cells, weight = clicks(held_out), 1 / held_out.propensity
+    cells, weight = clicks(held_out), inverse_propensity_weights(held_out)
 
     def found(name: str) -> dict[str, float]:
         p = predictions(fitted(SPECS[name], kept, seed))(cells.user, cells.item)

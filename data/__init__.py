@@ -12,10 +12,12 @@ from pyrorec.data.errors import InputError
 from pyrorec.data.features import FeatureEncoder, FeatureMatrix, encode_features
 from pyrorec.data.interactions import Entry, Interactions
 from pyrorec.data.kind import Kind
+from pyrorec.data.merge import merged
 from pyrorec.data.missing import Missing, Unobserved, Weighted, Zero
 from pyrorec.data.readers import Columns, read_features, read_interactions
 from pyrorec.data.splits import (
     hold_out,
+    hold_out_users,
     split,
     split_by_exposure,
     split_by_time,
@@ -52,6 +54,8 @@ __all__ = [
     "encode_features",
     "epoch_batches",
     "hold_out",
+    "hold_out_users",
+    "merged",
     "read_features",
     "read_interactions",
     "split",

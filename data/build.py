@@ -27,7 +27,8 @@ LARGEST_VALUE = 1e15
 class Rules:
     """What the user decides about a log; None leaves it to the values found.
 
-    `to_fit` is False for a test or a random sample, from which nothing is learnt: it may hold zeros alone.
+    `to_fit` is False for a test, a random sample or rows to be folded in, from which nothing is learnt: it may hold
+    zeros alone, and one user or one item.
     """
 
     missing: Missing | None = None
@@ -48,10 +49,13 @@ def build_interactions(
 ) -> Interactions:
     """The log of coded records, one cell per distinct (user, item, exposure).
 
-    `source` names the log in messages. Raises InputError for a log that is empty, has one user or one item,
-    negative values that were not allowed, no positive value, or (in counts) an item nobody touched.
+    `source` names the log in messages. Raises InputError for a log that is empty, negative values that were not
+    allowed and, where it is to be fitted, for one user or one item, no positive value, or (in counts) an item nobody
+    touched.
     """
-    _refuse_small(records, users, items, source)
+    _refuse_empty(records, source)
+    if rules.to_fit:
+        _refuse_small(users, items, source)
     _refuse_negative(records.value, rules, source)
     _refuse_huge(records.value, source)
     rule = rules.duplicates or suggested_rule(records.value, rules)
@@ -97,9 +101,12 @@ def _sentence(n_records: int, cells: Entries, rule: Duplicates) -> str:
     )
 
 
-def _refuse_small(records: Entries, users: pd.Index, items: pd.Index, source: str) -> None:
+def _refuse_empty(records: Entries, source: str) -> None:
     if len(records) == 0:
         raise InputError(f"{source}: the log holds no record; give one row per interaction.")
+
+
+def _refuse_small(users: pd.Index, items: pd.Index, source: str) -> None:
     for name, ids in (("user", users), ("item", items)):
         if len(ids) < 2:
             raise InputError(f"{source}: all records have {name} {shown(ids[0])}; a model needs at least two {name}s.")

@@ -116,6 +116,12 @@ class Interactions(Entries):
             chosen = chosen.astype(np.int64)
         return replace(self, **taken(self, chosen))
 
+    def compact(self) -> Interactions:
+        """The same cells with only the ids that have one; codes are counted anew, feature tables stay whole."""
+        users, user = np.unique(self.user, return_inverse=True)
+        items, item = np.unique(self.item, return_inverse=True)
+        return replace(self, users=self.users[users], items=self.items[items], user=user, item=item)
+
     def binarised(self) -> Interactions:
         """Each cell as one trial: 1 where the value is positive, else 0; explicit zeros stay zeros."""
         return replace(self, value=(self.value > 0.0).astype(np.float64), trials=np.ones(len(self)))

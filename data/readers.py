@@ -84,12 +84,12 @@ def read_interactions(
     """The interaction log of a file (.csv, .tsv, .txt, .parquet), a data frame, or a (users, items) matrix.
 
     A table has one row per record; without a value column each record counts 1. In a sparse matrix the stored
-    entries are records, explicit zeros included; in a dense one the nonzero entries, or, where it holds NaN,
-    all entries but NaN. Matrix ids are row and column numbers. `missing` and `duplicates` default to what the
-    values suggest, see `default_missing` and `choose_rule`. A log that is not `to_fit` but to judge or recalibrate
-    by may hold zeros alone. Feature tables are files or frames with one row
-    per id, in a column called as the log's id column. Raises InputError, in one sentence that names source,
-    row and remedy, for whatever cannot be used.
+    entries are records, explicit zeros included; in a dense one the nonzero entries, or, where it holds NaN, all
+    entries but NaN. Matrix ids are row and column numbers. `missing` and `duplicates` default to what the values
+    suggest, see `default_missing` and `choose_rule`. A log that is not `to_fit` but to judge or recalibrate by, or
+    to be folded in, may hold zeros alone, and one user or one item. Feature tables are files or frames with one row
+    per id, in a column called as the log's id column. Raises InputError, in one sentence that names source, row and
+    remedy, for whatever cannot be used.
     """
     coded = _source(source, columns)
     return build_interactions(

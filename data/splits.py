@@ -41,6 +41,18 @@ def hold_out(log: Interactions, fraction: float = 0.1, seed: int = 0) -> tuple[I
     return split_random(log, fraction, seed)
 
 
+def hold_out_users(log: Interactions, fraction: float = 0.1, seed: int = 0) -> tuple[Interactions, Interactions]:
+    """(rest, held_out) with every cell of ceil(fraction * users) users drawn at random in the second part.
+
+    Each part knows only the users and items that have a cell in it, so a model trained on the rest has never heard of
+    the others. Raises InputError where a part would be empty.
+    """
+    _refuse_fraction(fraction)
+    drawn = np.random.default_rng(seed).permutation(log.n_users)[: math.ceil(fraction * log.n_users)]
+    rest, held_out = _parts(log, np.isin(log.user, drawn))
+    return rest.compact(), held_out.compact()
+
+
 def split_by_time(log: Interactions, test_fraction: float = 0.2) -> tuple[Interactions, Interactions]:
     """(train, test) with the latest cells in test: at least test_fraction of them, ties at the cut included.
 
@@ -79,9 +91,13 @@ def split_by_exposure(log: Interactions, drop_repeated: bool = True) -> tuple[In
     return _filled(log.select(~at_random), log.select(at_random & ~seen))
 
 
-def _test_size(log: Interactions, fraction: float) -> int:
+def _refuse_fraction(fraction: float) -> None:
     if not 0.0 < fraction < 1.0:
         raise InputError(f"The test fraction must lie between 0 and 1, but is {fraction}.")
+
+
+def _test_size(log: Interactions, fraction: float) -> int:
+    _refuse_fraction(fraction)
     return math.ceil(fraction * len(log))
 
 

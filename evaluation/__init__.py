@@ -37,6 +37,7 @@ from pyrorec.evaluation.ranking import (
     reciprocal_rank,
 )
 from pyrorec.evaluation.top_k import score_chunks, top_k
+from pyrorec.evaluation.uncertainty import errors_by_width
 
 __all__ = [
     "CALIBRATION_METRICS",
@@ -48,6 +49,7 @@ __all__ = [
     "best_intercept_shift",
     "brier",
     "calibration_metrics",
+    "errors_by_width",
     "evaluable_users",
     "expected_calibration_error",
     "gini",

@@ -56,7 +56,7 @@ class BilateralGuide(PyroModule):
             self.encoder[side.name] = RowEncoder(
                 rows[side.name], inputs, model.spec.hidden, side.factors, side.scale, sampled, dropout
             )
-            kept = SidePosterior(side.size, side.factors, side.scale, side.effect.start if side.effect else None)
+            kept = empty_posterior(side, side.size)
             if kept.scale is Scale.RATE:
                 kept.set_effect(starting_frailty(rows[side.name].totals, float(side.effect.start.shape)))  # type: ignore[union-attr]
             self.posterior[side.name] = kept
@@ -90,7 +90,7 @@ class BilateralGuide(PyroModule):
         active, _ = model.sides(side)
         was_training, _ = self.training, self.eval()
         for ids in row_chunks(rows):
-            self._keep_factors(active, rows.take(ids), ids)
+            self._keep_factors(active, rows.take(ids), ids, self._kept(side))
         if active.centred:
             active.centre.copy_(self._kept(side).mean.mean(0))
         self.refresh_effects(model, side, rows)
@@ -102,8 +102,27 @@ class BilateralGuide(PyroModule):
         active, _ = model.sides(side)
         if not model.integrates(active):
             return
+        kept = self._kept(side)
         for ids in row_chunks(rows):
-            self._kept(side).set_effect(self.frailty_posterior(model, active, rows.take(ids), ids), ids)
+            kept.set_effect(self.frailty_posterior(model, active, rows.take(ids), ids), ids)
+
+    @torch.no_grad()
+    def read(self, model: Bilateral, side: str, rows: SparseRows) -> SidePosterior:
+        """The posterior of rows of any number on one side, given what is kept of the other; nothing kept changes.
+
+        `rows` have a column for each row of the other side; cells that the encoder cannot read reach the integrated
+        effect only. The factors are not centred.
+        """
+        active, _ = model.sides(side)
+        was_training, _ = self.training, self.eval()
+        found = empty_posterior(active, len(rows)).to(self._kept(side).mean)
+        for ids in row_chunks(rows):
+            part = rows.take(ids)
+            self._keep_factors(active, self.encoder[side].legible(part), ids, found)  # type: ignore[operator]
+            if model.integrates(active):
+                found.set_effect(self.frailty_posterior(model, active, part, ids, found), ids)
+        self.train(was_training)
+        return found
 
     def anchor(self, model: Bilateral, side: str) -> None:
         """Moves the level of a side's effects into the intercept; see `pyrorec.guides.anchor`."""
@@ -113,17 +132,23 @@ class BilateralGuide(PyroModule):
     def _kept(self, side: str) -> SidePosterior:
         return self.posterior[side]  # type: ignore[return-value]
 
-    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor) -> None:
-        q, kept = self.encoder[side.name](rows), self._kept(side.name)
+    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior) -> None:
+        """Reads some rows into `kept`, at the places `ids`."""
+        q = self.encoder[side.name](rows)
         kept.mean[ids] = q.factors.base_dist.loc
         kept.sd[ids] = q.factors.base_dist.scale
         if q.effect is not None:
             kept.set_effect(q.effect, ids)
 
-    def frailty_posterior(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> dist.Gamma:
-        """q(z) of some rows given the kept factors: Gamma with E exp(a) in place of exp(E a), E z of the others."""
+    def frailty_posterior(
+        self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, mine: SidePosterior | None = None
+    ) -> dist.Gamma:
+        """q(z) of some rows given their factors (rows `ids` of `mine`, by default the kept ones) and the other side's.
+
+        Gamma with E exp(a) in place of exp(E a), and E z of the others.
+        """
         _, passive = model.sides(side.name)
-        mine, other = self._kept(side.name), self._kept(passive.name)
+        mine, other = self._kept(side.name) if mine is None else mine, self._kept(passive.name)
         left, right = log_mean_exp_factors(
             mine.mean[ids] - side.centre, mine.sd[ids], other.mean - passive.centre, other.sd
         )
@@ -132,16 +157,16 @@ class BilateralGuide(PyroModule):
             column = column + other.effect.mean.log()
         law = model.make_rows(side, *with_offsets(left, right, None, column))
         assert isinstance(law, FrailtyRows)
-        return law.frailty_posterior(rows, lambda: self._typical(model, side, rows, ids))
+        return law.frailty_posterior(rows, lambda: self._typical(model, side, rows, mine.mean[ids]))
 
-    def _typical(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> Tensor:
-        """Expected linear predictor of each stored cell, (cells,)."""
+    def _typical(self, model: Bilateral, side: Side, rows: SparseRows, mean: Tensor) -> Tensor:
+        """Expected linear predictor of each stored cell, (cells,), of rows whose factors have this mean."""
         _, passive = model.sides(side.name)
-        mine, other = self._kept(side.name), self._kept(passive.name)
+        other = self._kept(passive.name)
         column = model.level.intercept.expand(passive.size)
         if other.effect is not None:
             column = column + mean_log(other.effect)
-        left, right = with_offsets(mine.mean[ids] - side.centre, other.mean - passive.centre, None, column)
+        left, right = with_offsets(mean - side.centre, other.mean - passive.centre, None, column)
         return decode_stored(left, right, rows)
 
 
@@ -154,12 +179,16 @@ class DeltaGuide(BilateralGuide):
     def law(self, q: dist.TorchDistribution) -> dist.TorchDistribution:
         return dist.Delta(q.mean, event_dim=len(q.event_shape))
 
-    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor) -> None:
-        super()._keep_factors(side, rows, ids)
-        kept = self._kept(side.name)
+    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior) -> None:
+        super()._keep_factors(side, rows, ids, kept)
         kept.sd[ids] = 0.0
         if kept.scale is Scale.LOG:
             kept.set_effect(dist.Delta(kept.first[ids]), ids)
+
+
+def empty_posterior(side: Side, rows: int) -> SidePosterior:
+    """A posterior to be filled of so many rows of a side."""
+    return SidePosterior(rows, side.factors, side.scale, side.effect.start if side.effect else None)
 
 
 def row_chunks(rows: SparseRows) -> Iterator[Tensor]:

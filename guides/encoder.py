@@ -80,6 +80,11 @@ class RowEncoder(nn.Module):
         self.register_buffer("summary_sd", summary.std(0, correction=0).clamp_min(1e-3))
         self.effect_head = NormalHead(widths[-1] + summary.shape[1], 1, 1.0) if effect else None
 
+    def legible(self, rows: SparseRows) -> SparseRows:
+        """The rows with the cells masked whose column has no embedding; columns appended after training are zeros."""
+        seen = self.pattern.ne(0).any(-1)[rows.column].to(rows.value.dtype)
+        return SparseRows(rows.start, rows.column, rows.value * seen, rows.trials * seen, rows.columns)
+
     def _embed(self, rows: SparseRows, table: Tensor, weights: Tensor) -> Tensor:
         return F.embedding_bag(
             rows.column, table, rows.start, mode="sum", per_sample_weights=weights, include_last_offset=True

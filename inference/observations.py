@@ -78,10 +78,11 @@ def check_values(log: Interactions, spec: BilateralModel | PopularityModel) -> N
 
 def both_sides(value: sparse.csr_array, trials: sparse.csr_array) -> Rows:
     """User rows and item rows of the same cells."""
-    return {"user": _rows(value, trials), "item": _rows(value.T.tocsr(), trials.T.tocsr())}
+    return {"user": sparse_rows(value, trials), "item": sparse_rows(value.T.tocsr(), trials.T.tocsr())}
 
 
-def _rows(value: sparse.csr_array, trials: sparse.csr_array) -> SparseRows:
+def sparse_rows(value: sparse.csr_array, trials: sparse.csr_array) -> SparseRows:
+    """The rows of two arrays of one pattern, as tensors."""
     value.sort_indices()
     trials.sort_indices()
     return SparseRows(

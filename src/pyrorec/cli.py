@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pyrorec.choosing import compare, tune
+from pyrorec.new_rows import fold_in, neighbours
 from pyrorec.options import (
     ExposureColumn,
     InterventionName,
@@ -305,6 +307,12 @@ def datasets() -> None:
         typer.echo("\n".join(f"{name}: {value}" for name, value in entry.items()) + "\n")
 
 
+app.command("fold-in")(fold_in)
+app.command()(neighbours)
+app.command()(compare)
+app.command()(tune)
+
+
 def read_test(path: Path, names: Columns) -> Interactions:
     """A log to judge a run on; ratings below zero are allowed, and zeros alone."""
     from pyrorec.data import read_interactions
@@ -329,16 +337,16 @@ def check_numbers(**numbers: int | None) -> None:
 
 
 def spread_at(arguments: list[str]) -> list[str]:
-    """`--at 10 50` as `--at 10 --at 50`, so that several list lengths can follow one flag."""
+    """`--at 10 50` as `--at 10 --at 50`, so that several numbers can follow one flag; so for `--seeds`."""
     out: list[str] = []
-    inside = False
+    inside = ""
     for argument in arguments:
-        if argument == "--at":
-            inside = True
+        if argument in ("--at", "--seeds"):
+            inside = argument
         elif inside and argument.lstrip("-").isdigit():
-            out += ["--at", argument]
+            out += [inside, argument]
         else:
-            inside = False
+            inside = ""
             out.append(argument)
     return out
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyrorec.data import Duplicates, InputError, Interactions, Missing
-from pyrorec.inference.choice import Choice, choose, choose_popularity
+from pyrorec.inference.choice import Choice
+from pyrorec.inference.configured import CHOOSERS
 from pyrorec.inference.plain_values import check_fields, fits
 from pyrorec.inference.settings import Training, default_training
 from pyrorec.inference.settings_file import (
@@ -27,8 +28,7 @@ from pyrorec.inference.settings_file import (
     training_to_plain,
 )
 from pyrorec.models.affinities import Affinity, FactorisationMachine
-from pyrorec.models.bilateral import BilateralModel, UnfitPair
-from pyrorec.models.popularity import PopularityModel
+from pyrorec.models.bilateral import UnfitPair
 from pyrorec.models.prior_source import ExposureCounts, PriorSource
 
 RECORDED = {"pyrorec", "format", "reason", "level_shift", "recalibration", "log"}
@@ -37,7 +37,6 @@ SECTIONS = {"model", "training", "missing", "seed"} | RECORDED
 FLAG_OF = {"popularity": "prior", "activity": "prior", "source": "prior_source"}
 """Flags whose name differs from that of the part they choose."""
 SETTINGS = ("factors", "binarise", "amortised", "affinity_first", "inverse_propensity", "negatives")
-CHOOSERS: dict[type, Callable[..., Choice]] = {BilateralModel: choose, PopularityModel: choose_popularity}
 LARGEST_SEED = 2**32 - 1
 
 

@@ -26,7 +26,7 @@ QualityShare = Annotated[
 PopularityValue = Annotated[
     str | None, typer.Option(help="Under set: a number, or a file with item_id and popularity (average).")
 ]
-Output = Annotated[Path, typer.Option(help="CSV or Parquet file to write.")]
+Output = Annotated[Path, typer.Option("--output", "--out", help="CSV or Parquet file to write.")]
 
 
 def columns(user: str, item: str, value: str, timestamp: str, exposure: str, propensity: str) -> Columns:

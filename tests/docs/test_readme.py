@@ -71,6 +71,8 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     log[latest].to_csv("later.csv", index=False)
     log[latest][["user_id", "item_id"]].to_csv("pairs.csv", index=False)
     pd.DataFrame({"user_id": ["u1", "u7"]}).to_csv("some_users.csv", index=False)
+    (space,) = blocks("toml")
+    Path("space.toml").write_text(space, encoding="utf-8")
     shown = RecordWorld(users=60, items=20, records=1_500).simulate(0).log
     clicks = shown.to_frame()[["user_id", "item_id"]].assign(value=(shown.value > 0).astype(int))
     clicks.to_csv("clicks.csv", index=False)
@@ -117,6 +119,12 @@ def test_command_lines_run_and_write_what_they_name(stranger: Path, capsys: pyte
     assert {"observe", "deconfound", "popularity", "EASE"} <= set(evaluation.index)
     assert {"ndcg@10", "ndcg@50"} <= set(evaluation.columns)
     assert pr.load("runs/clicks").posterior.level_shift != 0
+    assert len(pr.load("runs/larger").log) > len(fitted)
+    assert pd.read_csv("neighbours.csv").groupby("id")["rank"].max().eq(5).all()
+    comparison = pd.read_csv("comparison.csv", index_col=0)
+    assert set(comparison.index) == {"runs/orders", "runs/plain"}
+    assert comparison["difference"].max() == 0
+    assert pr.load("runs/best").spec.factors in (8, 20)
 
 
 def test_the_run_folder_holds_the_files_of_the_table_and_no_others(stranger: Path) -> None:
