@@ -16,8 +16,8 @@ from torch import Tensor, nn
 class Component(ABC):
     """A named, immutable part of a model.
 
-    Fields listed in `learned` are positive scalars: inside a model they are replaced by tensors that the
-    optimiser moves on the log scale, and the value in the dataclass is where it starts.
+    Fields listed in `learned` are positive numbers, or vectors of them (tuples): inside a model they are replaced by
+    tensors that the optimiser moves on the log scale, and the value in the dataclass is where it starts.
     A class that states `name` is concrete and enters its folder's registry.
     """
 
@@ -45,18 +45,23 @@ class Learned(nn.Module, Generic[C]):
         super().__init__()
         self.start = start
         self.log_values = nn.ParameterDict(
-            {field: nn.Parameter(torch.tensor(float(getattr(start, field))).log()) for field in start.learned}
+            {
+                field: nn.Parameter(torch.as_tensor(getattr(start, field), dtype=torch.get_default_dtype()).log())
+                for field in start.learned
+            }
         )
 
     def value(self) -> C:
-        """The component with its learned fields at their present values (0-d tensors with gradient)."""
+        """The component with its learned fields at their present values (tensors with gradient)."""
         if not self.start.learned:
             return self.start
         return dataclasses.replace(self.start, **{k: v.exp() for k, v in self.log_values.items()})
 
     def fixed(self) -> C:
-        """The component with its learned fields as plain floats."""
-        return dataclasses.replace(self.start, **{k: float(v.detach().exp()) for k, v in self.log_values.items()})
+        """The component with its learned fields as plain floats, vectors as tuples of them."""
+        plain = {name: value.detach().exp().tolist() for name, value in self.log_values.items()}
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+        return dataclasses.replace(self.start, **plain)
 
 
 class Parts(nn.ModuleDict, PyroModule):

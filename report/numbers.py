@@ -39,7 +39,7 @@ def popularity_table(run: Run) -> pd.DataFrame:
     if run.posterior.popularity is None:
         raise InputError("The model holds no popularity (predictor plain), so there is no posterior of it to show.")
     value, _ = cells(run.log, run.spec)
-    if run.spec.outcome is Outcome.RATING:
+    if run.spec.outcome.graded:
         value = run.log.matrix(Entry.PATTERN)
     return run.posterior.effects("item").assign(count=np.asarray(value.sum(axis=0)).ravel())
 

@@ -14,7 +14,7 @@ class IndependentRows(RowDistribution):
     def log_prob(self, value: SparseRows | Tensor) -> Tensor:
         rows = as_rows(value)
         missing, eta = self.decode(rows)
-        stored = rows.sum_by_row(self.family.log_prob(rows.value, rows.trials, eta))
+        stored = rows.sum_by_row(self.family_of(rows).log_prob(rows.value, rows.trials, eta))
         if missing is None:
             return stored
         cells = (rows.columns - rows.start.diff()).to(missing.dtype)
@@ -24,4 +24,4 @@ class IndependentRows(RowDistribution):
         """Log-probability of each stored cell, (cells,)."""
         rows = as_rows(value)
         _, eta = self.decode(rows)
-        return self.family.log_prob(rows.value, rows.trials, eta)
+        return self.family_of(rows).log_prob(rows.value, rows.trials, eta)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from torch.distributions import constraints
+
 from pyrorec.data import InputError, Interactions, Missing
 from pyrorec.inference.choice import Choice, choose, choose_popularity
 from pyrorec.inference.plain_values import check_fields, fits
@@ -27,6 +29,7 @@ from pyrorec.inference.settings_file import (
 )
 from pyrorec.models.affinities import Affinity, FactorisationMachine
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
+from pyrorec.models.families import Family
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.prior_source import ExposureCounts, PriorSource
 
@@ -66,7 +69,8 @@ def resolve_seed(config: dict[str, Any], flag: int | None) -> int:
 def takes_negative(config: dict[str, Any], flags: dict[str, Any]) -> bool:
     """Whether a family that takes negative values was asked for."""
     family = flags["family"] or config.get("model", {}).get("family")
-    return "gaussian" in (family, family.get("name") if isinstance(family, dict) else None)
+    name = family.get("name") if isinstance(family, dict) else family
+    return name in Family.registry.names() and Family.registry[str(name)].support is constraints.real
 
 
 def resolve_kind(config: dict[str, Any], flag: str | None) -> type[ModelSpec]:
