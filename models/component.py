@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -75,3 +76,8 @@ class Parts(nn.ModuleDict, PyroModule):
 def as_float(x: float | Tensor) -> float:
     """A component's field as a plain number, whether learned or given."""
     return float(x.detach()) if isinstance(x, Tensor) else float(x)
+
+
+def log_of(x: float | Tensor) -> float | Tensor:
+    """Logarithm of a component's field, a number of a number, so that no digits are lost before it meets a tensor."""
+    return x.log() if isinstance(x, Tensor) else math.log(x)

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from pyrorec.models.absent import ONLY_MISSING, Absent
 from pyrorec.models.families.base import Outcome, inside
-from pyrorec.models.families.exponential_family import ExponentialFamily, Fitted, solve_mean
+from pyrorec.models.families.exponential_family import ExponentialFamily, Fitted, log_gamma, solve_mean
 from pyrorec.models.families.sums import Sums
 
 LEAST, MOST = 0.5, 200.0
@@ -57,7 +57,7 @@ class Beta(ExponentialFamily):
 
     def log_partition(self, natural: Tensor) -> Tensor:
         """log B(a, b)."""
-        return torch.lgamma(natural).sum(-1) - torch.lgamma(natural.sum(-1))
+        return log_gamma(natural).sum(-1) - torch.lgamma(natural.sum(-1))
 
     def log_base(self, value: Tensor, trials: Tensor) -> Tensor:
         """-trials log(r (1 - r))."""

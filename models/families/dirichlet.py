@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from pyrorec.models.absent import ONLY_MISSING, Absent
 from pyrorec.models.families.base import Outcome
 from pyrorec.models.families.coupled import CoupledFamily
-from pyrorec.models.families.exponential_family import Fitted
+from pyrorec.models.families.exponential_family import Fitted, log_gamma
 from pyrorec.models.families.positive import refuse_nonpositive
 from pyrorec.models.families.sums import Sums
 from pyrorec.models.mass import safe_exp
@@ -48,7 +48,7 @@ class Dirichlet(CoupledFamily):
 
     def log_partition(self, natural: Tensor) -> Tensor:
         """sum log G(a_i) - log G(a_0)."""
-        return torch.lgamma(natural).sum(-1) - torch.lgamma(natural.sum(-1))
+        return log_gamma(natural).sum(-1) - torch.lgamma(natural.sum(-1))
 
     def log_base(self, value: Tensor, trials: Tensor) -> Tensor:
         """-sum log r."""

@@ -81,7 +81,7 @@ class ExponentialFamily(Family):
 def solve_mean(log_partition: Callable[[Tensor], Tensor], target: Tensor, start: Tensor) -> Tensor:
     """The natural parameter at which A' is `target`, (k,): Newton's method on a convex function, halving its steps.
 
-    `start` has to lie inside the domain of A, outside of which A is nan or infinite.
+    `start` has to lie inside the domain of A, outside of which A is nan or infinite (`log_gamma`).
     """
 
     def objective(natural: Tensor) -> Tensor:
@@ -100,3 +100,8 @@ def solve_mean(log_partition: Callable[[Tensor], Tensor], target: Tensor, start:
         natural = natural - step * move
         value = objective(natural)
     return natural
+
+
+def log_gamma(x: Tensor) -> Tensor:
+    """log G(x), infinite outside of its domain x > 0, which no log-partition may leave."""
+    return torch.where(x > 0, torch.lgamma(x), torch.inf)

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from pyrorec.models.absent import ONLY_MISSING, Absent
 from pyrorec.models.families.base import Outcome
-from pyrorec.models.families.exponential_family import Fitted, solve_mean
+from pyrorec.models.families.exponential_family import Fitted, log_gamma, solve_mean
 from pyrorec.models.families.log_mean import LogMean
 from pyrorec.models.families.positive import refuse_nonpositive
 from pyrorec.models.families.sums import Sums
@@ -56,7 +56,7 @@ class GammaResponse(LogMean):
     def log_partition(self, natural: Tensor) -> Tensor:
         """log G(a) - a log(a / mu)."""
         shape, rate = natural[..., 0], -natural[..., 1]
-        return torch.lgamma(shape) - shape * torch.log(rate)
+        return log_gamma(shape) - shape * torch.log(rate)
 
     def log_base(self, value: Tensor, trials: Tensor) -> Tensor:
         """-trials log r."""

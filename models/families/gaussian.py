@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrorec.models.component import log_of
 from pyrorec.models.families.base import Outcome
 from pyrorec.models.families.exponential_family import ExponentialFamily, Fitted
 from pyrorec.models.families.sums import Sums
@@ -40,8 +41,7 @@ class Gaussian(ExponentialFamily):
         return torch.as_tensor(self.sd, dtype=like.dtype, device=like.device)
 
     def _log_norm(self) -> float | Tensor:
-        half_log_two_pi = 0.5 * math.log(2 * math.pi)
-        return half_log_two_pi + (self.sd.log() if isinstance(self.sd, Tensor) else math.log(self.sd))
+        return 0.5 * math.log(2 * math.pi) + log_of(self.sd)
 
     def statistic(self, value: Tensor, trials: Tensor) -> Tensor:
         """trials times (r, r^2)."""

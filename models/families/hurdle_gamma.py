@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrorec.models.component import log_of
 from pyrorec.models.families.base import SMALLEST_MEAN, Outcome, inside
 from pyrorec.models.families.exponential_family import ExponentialFamily, Fitted
 from pyrorec.models.families.gamma import GammaResponse
@@ -51,7 +52,7 @@ class HurdleGamma(ExponentialFamily):
 
     def logit(self, eta: Tensor) -> Tensor:
         """logit pi."""
-        return torch.as_tensor(self.odds, dtype=eta.dtype, device=eta.device).log() + self.slope * eta
+        return log_of(self.odds) + self.slope * eta
 
     @staticmethod
     def some(value: Tensor, trials: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ class HurdleGamma(ExponentialFamily):
 
     def mass_line(self) -> tuple[float | Tensor, float | Tensor] | None:
         """logit pi: a zero has log-probability -softplus of it."""
-        return self.slope, torch.as_tensor(self.odds).log()
+        return self.slope, log_of(self.odds)
 
     def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """Minus the summed softplus(logit pi)."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyrorec.models.component import log_of
 from pyrorec.models.families.base import Outcome, refuse_fractions
 from pyrorec.models.families.log_mean import LogMean
 from pyrorec.models.integrals.softplus import expected_softplus
@@ -71,7 +72,7 @@ class NegativeBinomial(LogMean):
 
     def mass_line(self) -> tuple[float | Tensor, float | Tensor] | None:
         """eta - log r0: a zero has log-probability -r0 softplus of it."""
-        return 1.0, -torch.as_tensor(self.dispersion).log()
+        return 1.0, -log_of(self.dispersion)
 
     def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
         """-r0 times the summed softplus(eta - log r0)."""

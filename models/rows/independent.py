@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyrorec.models.rows.base import RowDistribution, as_rows
+from pyrorec.models.rows.decode import decode_stored
 from pyrorec.models.rows.sparse import SparseRows
 
 
@@ -23,5 +24,5 @@ class IndependentRows(RowDistribution):
     def cell_log_prob(self, value: SparseRows | Tensor) -> Tensor:
         """Log-probability of each stored cell, (cells,)."""
         rows = as_rows(value)
-        _, eta = self.decode(rows)
+        eta = decode_stored(self.factors, self.loadings, rows)
         return self.family_of(rows).log_prob(rows.value, rows.trials, eta)
