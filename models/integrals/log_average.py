@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-NODES = 69
-REACH = 8.5
+NODES = 97
+REACH = 12.0
 STEPS = 25
 LARGEST_STEP = 4.0
 WIDEST = 0.5
@@ -18,8 +18,8 @@ WIDEST = 0.5
 def log_normal_average(log_f: Callable[[Tensor], Tensor], mean: Tensor, sd: Tensor) -> Tensor:
     """log E f(x), x ~ N(mean, sd), elementwise, in the dtype given; no gradient.
 
-    A trapezoid of 69 nodes about the mode of f phi, as wide as the curvature there says: a likelihood much narrower
-    than the normal law is met by all nodes. For log-concave f within 1e-9 of quadrature (tests).
+    A trapezoid of 97 nodes about the mode of f phi, as wide as the curvature there says: a likelihood much narrower
+    than the normal law is met by all nodes. For log-concave f within 1e-8 of a fine sum (tests).
     """
     with torch.enable_grad():
         mode, width = _mode(log_f, mean.detach(), sd.detach())
