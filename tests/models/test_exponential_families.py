@@ -218,7 +218,7 @@ def test_the_predictive_density_equals_a_fine_sum(cls: type[Family], sd: float) 
     counts = torch.tensor([0.0, 1.0, 900.0 if cls in (Poisson, NegativeBinomial) else 1.0]).double()
     value = plausible(family, counts, one)
     mean = torch.tensor([-0.4, 0.6, 6.0 if cls in (Poisson, NegativeBinomial) else -1.0]).double()
-    got = family.predictive_log_prob(value, one, mean, torch.full((3,), sd**2).double())
+    got = family.predictive_log_prob(value, one, mean, torch.full((3,), sd**2, dtype=torch.float64))
     eta = mean[:, None] + sd * torch.linspace(-20, 20, 400_001, dtype=torch.float64)
     likelihood = family.log_prob(value[:, None], one[:, None], eta)
     step = 40 / 400_000
