@@ -33,7 +33,7 @@ class Component(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Name and fields, as plain values that a TOML file can hold."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"name": self.name, **fields}
+        return {"name": self.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
 C = TypeVar("C", bound=Component)

@@ -18,7 +18,6 @@ from pyrorec.inference.evaluate import default_interventions, run_scorer
 from pyrorec.inference.observations import cells
 from pyrorec.inference.run import Run
 from pyrorec.models.distributions import Scale
-from pyrorec.models.families import Outcome
 
 RANKED_CELLS = 5_000_000
 """Users are sampled where scoring all of them would take more cells than this."""

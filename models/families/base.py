@@ -129,7 +129,9 @@ class Family(Component):
         meaning = Absent.of_weight(weight)
         if meaning in self.absent:
             return None
-        allowed = " or ".join({Absent.ZERO: "zero", Absent.MISSING: "unobserved"}[a] for a in Absent if a in self.absent)
+        allowed = " or ".join(
+            {Absent.ZERO: "zero", Absent.MISSING: "unobserved"}[a] for a in Absent if a in self.absent
+        )
         return f"Family {self.name} cannot take an absent cell for {meaning.value}: use --missing {allowed}."
 
     def zero(self, eta: Tensor) -> Tensor:

@@ -33,7 +33,9 @@ class GaussianPerItem(Gaussian):
         values = torch.as_tensor(self.sd).detach().flatten()
         if len(values) == 1:
             return f"{type(self).__name__}(sd={float(values[0]):.3g})"
-        return f"{type(self).__name__}(sd={float(values.min()):.3g} to {float(values.max()):.3g} of {len(values)} items)"
+        return (
+            f"{type(self).__name__}(sd={float(values.min()):.3g} to {float(values.max()):.3g} of {len(values)} items)"
+        )
 
     def for_log(self, items: int) -> Self:
         """One sd for each item; a number is repeated."""

@@ -19,4 +19,6 @@ def refuse_negative(name: str, value: Tensor) -> str | None:
     """The refusal of values below zero."""
     if bool((value >= 0).all()):
         return None
-    return f"Family {name} takes amounts of zero or more, and the log holds {float(value.min()):g}: use family gaussian."
+    return (
+        f"Family {name} takes amounts of zero or more, and the log holds {float(value.min()):g}: use family gaussian."
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyrorec.models.mass import ExpMass
 from pyrorec.models.rows.base import as_rows
 from pyrorec.models.rows.coupled import CoupledRows, log_sum_exp_rows, same_rows
 from pyrorec.models.rows.decode import decode_dense, with_offsets
 from pyrorec.models.rows.sparse import SparseRows
-from pyrorec.models.mass import ExpMass
 
 SMALLEST = 1e-300
 

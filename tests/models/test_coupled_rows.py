@@ -21,7 +21,9 @@ STORED = torch.tensor([[1, 1, 0, 1, 0, 1], [0, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0
 MASKED = torch.zeros_like(STORED)
 MASKED[0, 3] = MASKED[1, 1] = True
 COUNTS = torch.tensor([[3, 0, 0, 2, 0, 1], [0, 4, 1, 0, 2, 0], [0] * 6, [0, 5, 0, 0, 0, 0]]).double() * ~MASKED
-SHARES = torch.tensor([[0.3, 1.1, 0, 2, 0, 0.6], [0, 4, 0.4, 0.9, 1.2, 0], [0] * 6, [0, 5, 0, 0, 0, 0]]).double() * ~MASKED
+SHARES = (
+    torch.tensor([[0.3, 1.1, 0, 2, 0, 0.6], [0, 4, 0.4, 0.9, 1.2, 0], [0] * 6, [0, 5, 0, 0, 0, 0]]).double() * ~MASKED
+)
 
 
 def sparse(values: Tensor) -> SparseRows:

@@ -101,8 +101,8 @@ REFERENCE: dict[type[Family], Callable[[np.ndarray, np.ndarray, np.ndarray], np.
     GaussianKnown: lambda y, n, eta: n * stats.norm.logpdf(y / np.maximum(n, 1), eta, 0.7),
     GaussianPerItem: lambda y, n, eta: n * stats.norm.logpdf(y / np.maximum(n, 1), eta, 0.7),
     Binomial: lambda y, n, eta: stats.binom.logpmf(y, 5 * n, special.expit(eta)),
-    NegativeBinomial: lambda y, n, eta: (n > 0) * stats.nbinom.logpmf(
-        y, np.maximum(n, 1) * 0.8, 0.8 / (0.8 + np.exp(eta))
+    NegativeBinomial: lambda y, n, eta: (
+        (n > 0) * stats.nbinom.logpmf(y, np.maximum(n, 1) * 0.8, 0.8 / (0.8 + np.exp(eta)))
     ),
     ExponentialResponse: total_amount,
     GammaResponse: amount,
@@ -295,9 +295,7 @@ def test_extreme_float32_predictors_stay_finite(family: Family, missing_weight: 
     largest_count = {Outcome.COUNT: 352_698.0}.get(family.outcome, 1.0)
     trials = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0])
     values = plausible(family, torch.tensor([largest_count, 0.0, 1.0, 1.0, 0.0]), trials)
-    rows = SparseRows.from_cells(
-        torch.tensor([0, 0, 0, 1, 2]), torch.tensor([0, 1, 2, 3, 0]), values, trials, (3, 4)
-    )
+    rows = SparseRows.from_cells(torch.tensor([0, 0, 0, 1, 2]), torch.tensor([0, 1, 2, 3, 0]), values, trials, (3, 4))
     value = IndependentRows(family, left, right, missing_weight).log_prob(rows)
     value.sum().backward()
     assert value.dtype == torch.float32
