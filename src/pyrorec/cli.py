@@ -65,9 +65,9 @@ def fit(
     family: Annotated[
         str | None,
         typer.Option(
-            help="Clicks: bernoulli, cloglog, probit. Counts: poisson, negative-binomial, binomial, multinomial. Ratings: "
-            "gaussian, gaussian-known, gaussian-per-item, ordinal. Amounts: gamma, exponential, hurdle-gamma. Shares: "
-            "beta, dirichlet."
+            help="Clicks: bernoulli, cloglog, probit. Counts: poisson, negative-binomial, binomial, multinomial. "
+            "Ratings: gaussian, gaussian-known, gaussian-per-item, ordinal. Amounts: gamma, exponential, hurdle-gamma. "
+            "Shares: beta, dirichlet."
         ),
     ] = None,
     predictor: Annotated[

@@ -70,6 +70,10 @@ def drawn_predictor(p: Posterior, effect: float | None = 1.0) -> np.ndarray:
     return eta
 
 
+BENT = {"hurdle-gamma": 0.06, "ordinal": 0.04}
+"""Where the response bends so much that a dot product of normals taken for a normal shows."""
+
+
 def responses(family: Family, eta: np.ndarray) -> np.ndarray:
     """The mean at drawn linear predictors, written down anew where there is a formula, else the family's own."""
     own = lambda x: family.mean(torch.as_tensor(x)).numpy()  # noqa: E731
@@ -135,7 +139,8 @@ def test_pairs_are_cells_of_the_surface(posterior: Build, predictor: Predictor, 
 def test_predictive_is_the_mean_response_of_the_draws(posterior: Build, predictor: Predictor, family: Family) -> None:
     p = posterior(predictor, family)
     response = responses(family, drawn_predictor(p))
-    error = 4.5 * standard_error(response) + 0.01 * np.abs(response.mean(0)) + 0.002
+    off = BENT.get(family.name, 0.01)
+    error = 4.5 * standard_error(response) + off * np.abs(response.mean(0)) + 0.002
     assert (np.abs(score(Predictive(), p, Observe()) - response.mean(0)) < error).all()
 
 

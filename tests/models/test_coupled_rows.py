@@ -167,7 +167,7 @@ def test_items_have_no_rows_and_users_do(family: Family) -> None:
     assert isinstance(law, COUPLED[type(family)])
     assert bool(law.log_prob(rows).isfinite().all())
     assert isinstance(model(Batch("user", torch.arange(4), rows)), CoupledRows)
-    with pytest.raises(UnfitPair, match="items have no rows of their own: .* joint schedule"):
+    with pytest.raises(UnfitPair, match=r"items have no rows of their own: .* joint schedule"):
         model.row_distribution(model.item, right, left, None, None)
 
 

@@ -1,4 +1,4 @@
-"""The parts of every exponential family: they make its law, and the log-partition holds its moments (maths 1.1, 6.5)."""
+"""The parts of every exponential family make its law, and its log-partition holds its moments (maths 1.1, 6.5)."""
 
 from __future__ import annotations
 
