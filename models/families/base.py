@@ -59,6 +59,8 @@ class Family(Component):
     """Whether eta is the logarithm of a rate that a row's latent frailty may multiply (predictor log-additive)."""
     coupled: ClassVar[bool] = False
     """Whether a user's cells are one draw, so that only whole rows of users have a probability."""
+    varies_by_item: ClassVar[bool] = False
+    """Whether each item has fields of its own, so that cells have to say which item they are of (`for_items`)."""
     binarisable: ClassVar[bool] = False
     """Whether values taken as clicks, zeros and ones, are values of this family."""
     absent: ClassVar[frozenset[Absent]] = ANY

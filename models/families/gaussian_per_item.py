@@ -21,6 +21,7 @@ class GaussianPerItem(Gaussian):
     """
 
     name: ClassVar[str] = "gaussian-per-item"
+    varies_by_item: ClassVar[bool] = True
     absent: ClassVar[frozenset[Absent]] = ONLY_MISSING
 
     sd: float | Tensor | tuple[float, ...] = 1.0  # type: ignore[assignment]

@@ -64,6 +64,8 @@ class RowDistribution(TorchDistribution):
 
     def family_of(self, rows: SparseRows) -> Family:
         """The family of the stored cells, with the fields of their items where it has any."""
+        if not self.family.varies_by_item:
+            return self.family
         return self.family.for_items(rows.column if self.items is None else self.items[rows.row])
 
     def row_mass(self, rows: SparseRows) -> tuple[Tensor, Tensor]:

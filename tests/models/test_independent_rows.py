@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -269,6 +269,42 @@ def moments_of(family: Family, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     p = np.exp(ordinal(ratings, np.ones_like(ratings), eta))
     mean = (p * ratings).sum(0)
     return mean, (p * (ratings - mean) ** 2).sum(0)
+
+
+def test_fields_of_items_follow_their_items_on_both_sides() -> None:
+    """User rows know an item by its column, item rows by its number; both give the same likelihood and slopes."""
+    family = GaussianPerItem(sd=torch.tensor([0.3, 0.7, 1.1, 0.2, 2.0, 0.9, 0.5]).double().requires_grad_())
+    data, (left, right) = cells(GaussianPerItem(), seed=6), factors(8)
+    users, eta, seen = data.sparse(), (left @ right.T).numpy(), data.trials > 0
+    sd = np.broadcast_to(family.sd.detach().numpy(), seen.shape)
+    each = data.trials * stats.norm.logpdf(data.value / np.maximum(data.trials, 1), eta, sd)
+    by_user = IndependentRows(family, left, right, 0.0).log_prob(users)
+    np.testing.assert_allclose(by_user.detach(), (each * seen).sum(1), rtol=1e-11)
+    picked = torch.tensor([5, 0, 3])
+    items = Cells(data.value.T, data.trials.T, data.stored.T).sparse().take(picked)
+    by_item = IndependentRows(family, right[picked], left, 0.0, picked).log_prob(items)
+    np.testing.assert_allclose(by_item.detach(), (each * seen).sum(0)[picked], rtol=1e-11)
+    slopes = [torch.autograd.grad(total.sum(), family.sd)[0] for total in (by_user, by_item)]
+    torch.testing.assert_close(slopes[0][picked], slopes[1][picked])
+    assert not slopes[1][[1, 2, 4, 6]].any()
+    law = IndependentRows(family, 0 * right[picked], left, 0.0, picked)
+    torch.testing.assert_close(law.sample((4000,)).std((0, 2)), family.sd.detach()[picked], rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("missing_weight", [0.0, 0.3])
+@pytest.mark.parametrize("name", ["negative-binomial", "hurdle-gamma", "gaussian", "gamma", "beta", "ordinal"])
+def test_gradients_reach_what_a_family_learns(name: str, missing_weight: float) -> None:
+    """Through stored cells and, where absent cells are zeros, through the dense sum as well."""
+    (family,) = (f for f in FAMILIES if f.name == name)
+    weight = missing_weight if family.absent_refusal(missing_weight) is None else 0.0
+    rows, (left, right) = cells(family, seed=7).sparse(), factors(9)
+    starts = [torch.as_tensor(getattr(family, field), dtype=torch.float64) for field in family.learned]
+
+    def total(*learned: torch.Tensor) -> torch.Tensor:
+        used = replace(family, **dict(zip(family.learned, learned, strict=True)))
+        return IndependentRows(used, left, right, weight).log_prob(rows).sum()
+
+    assert torch.autograd.gradcheck(total, [start.requires_grad_() for start in starts], atol=1e-6, rtol=1e-6)
 
 
 def test_too_large_a_sample_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
