@@ -21,12 +21,13 @@ from torch import Tensor
 import pyrorec as pr
 from pyrorec.data import Interactions
 from pyrorec.inference.run import Run
+from pyrorec.inference.settings import Training
 from pyrorec.inference.validation import log_likelihood
 from pyrorec.models.families import Family
 from pyrorec.simulation.family_world import FamilyWorld
 
 DRAWS = 200
-TRAINING = pr.Training(epochs=250, learning_rate=0.03, validation_fraction=0.0, kl_warmup=0)
+TRAINING = Training(epochs=250, learning_rate=0.03, validation_fraction=0.0, kl_warmup=0)
 SPREAD = tuple(np.exp(np.random.default_rng(5).normal(-0.6, 0.7, 40)).tolist())
 
 
@@ -45,15 +46,20 @@ STUDIES: dict[str, Study] = {
         Study(FamilyWorld(pr.Probit()), (pr.Poisson(), pr.Gaussian())),
         Study(FamilyWorld(pr.Cloglog(), level=-0.5), (pr.Poisson(), pr.Gaussian())),
         Study(FamilyWorld(pr.Binomial(size=5)), (pr.Poisson(), pr.NegativeBinomial())),
-        Study(FamilyWorld(pr.Poisson(), level=0.5), (pr.Binomial(size=60), pr.Gaussian())),
-        Study(FamilyWorld(pr.NegativeBinomial(dispersion=0.8), level=1.0), (pr.Poisson(), pr.Gaussian())),
+        Study(FamilyWorld(pr.Poisson(), level=0.5, affinity_sd=0.7), (pr.Gaussian(), pr.GaussianPerItem())),
+        Study(
+            FamilyWorld(pr.NegativeBinomial(dispersion=0.8), level=1.0, affinity_sd=0.7), (pr.Poisson(), pr.Gaussian())
+        ),
         Study(FamilyWorld(pr.Gaussian(sd=0.5), level=1.0), (pr.GaussianKnown(sd=1.0), pr.GaussianKnown(sd=0.25))),
         Study(FamilyWorld(pr.GaussianKnown(sd=0.5)), (pr.GaussianKnown(sd=1.0), pr.GaussianKnown(sd=0.25))),
         Study(FamilyWorld(pr.GaussianPerItem(sd=SPREAD)), (pr.Gaussian(), pr.GaussianKnown(sd=1.0))),
-        Study(FamilyWorld(pr.ExponentialResponse(), level=0.5), (pr.Gaussian(), pr.GaussianPerItem())),
-        Study(FamilyWorld(pr.GammaResponse(shape=3.0), level=0.5), (pr.ExponentialResponse(), pr.Gaussian())),
+        Study(FamilyWorld(pr.ExponentialResponse(), level=0.5, affinity_sd=0.7), (pr.Gaussian(), pr.GaussianPerItem())),
         Study(
-            FamilyWorld(pr.HurdleGamma(shape=2.0, odds=1.5, slope=1.0), level=0.5),
+            FamilyWorld(pr.GammaResponse(shape=3.0), level=0.5, affinity_sd=0.7),
+            (pr.ExponentialResponse(), pr.Gaussian()),
+        ),
+        Study(
+            FamilyWorld(pr.HurdleGamma(shape=2.0, odds=1.5, slope=1.0), level=0.5, affinity_sd=0.7),
             (pr.Gaussian(), pr.GaussianPerItem()),
         ),
         Study(FamilyWorld(pr.Beta(precision=6.0)), (pr.Gaussian(), pr.GaussianPerItem())),
@@ -70,10 +76,10 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
 }
 
 
-def fitted(family: Family, log: Interactions, factors: int = 2) -> Run:
-    """The family's fit to a log, without popularity."""
-    model = pr.BilateralModel(factors=factors, family=family, predictor=pr.Plain(), hidden=(20,))
-    return pr.fit(model, log, seed=0, training=TRAINING, context=pr.Context(progress=False))
+def fitted(family: Family, log: Interactions, training: Training = TRAINING) -> Run:
+    """The family's fit to a log, two factors, without popularity."""
+    model = pr.BilateralModel(factors=2, family=family, predictor=pr.Plain(), hidden=(20,))
+    return pr.fit(model, log, seed=0, training=training, context=pr.Context(progress=False))
 
 
 def replicates(run: Run, log: Interactions, draws: int = DRAWS, seed: int = 0) -> np.ndarray:

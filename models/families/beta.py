@@ -48,7 +48,8 @@ class Beta(ExponentialFamily):
 
     def statistic(self, value: Tensor, trials: Tensor) -> Tensor:
         """trials times (log r, log(1 - r))."""
-        share = value / trials.clamp_min(1.0)
+        edge = torch.finfo(value.dtype).eps  # in single precision a share may have been rounded to 0 or 1
+        share = (value / trials.clamp_min(1.0)).clamp(edge, 1 - edge)
         return torch.stack([torch.xlogy(trials, share), torch.special.xlog1py(trials, -share)], -1)
 
     def natural(self, eta: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class GammaResponse(LogMean):
 
     def statistic(self, value: Tensor, trials: Tensor) -> Tensor:
         """trials times (log r, r)."""
-        return torch.stack([torch.xlogy(trials, value / trials.clamp_min(1.0)), value], -1)
+        return torch.stack([-self.log_base(value, trials), value], -1)
 
     def natural(self, eta: Tensor) -> Tensor:
         """(a, -a / mu)."""
@@ -60,7 +60,8 @@ class GammaResponse(LogMean):
 
     def log_base(self, value: Tensor, trials: Tensor) -> Tensor:
         """-trials log r."""
-        return -torch.xlogy(trials, value / trials.clamp_min(1.0))
+        smallest = torch.finfo(value.dtype).tiny  # where an amount has been rounded to nothing
+        return -torch.xlogy(trials, (value / trials.clamp_min(1.0)).clamp_min(smallest))
 
     def log_norm(self, value: Tensor, trials: Tensor) -> Tensor:
         """What is free of eta: trials [(a - 1) log r + a log a - log G(a)]."""

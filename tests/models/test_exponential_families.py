@@ -249,3 +249,10 @@ def test_values_that_are_not_the_familys_are_refused_with_the_remedy(family: Fam
     assert remedy in reason
     assert f"{bad:g}" in reason or "holds others" in reason
     assert family.refusal(value[:1], trials[:1]) is None
+
+
+def test_shares_that_single_precision_rounds_to_one_keep_a_density() -> None:
+    value, one = torch.tensor([1 - 1e-12, 1e-300], dtype=torch.float64).float(), torch.ones(2)
+    assert value.tolist() == [1.0, 0.0]
+    assert bool(Beta().log_prob(value, one, torch.zeros(2)).isfinite().all())
+    assert bool(GammaResponse().log_prob(value, one, torch.zeros(2)).isfinite().all())
