@@ -150,7 +150,9 @@ def test_sd_and_quantiles_are_those_of_the_draws(posterior: Build, predictor: Pr
     response = responses(family, drawn_predictor(p))
     cells = surface(p, Observe(), EVERYONE)
     gamma = isinstance(predictor, LogAdditive)
-    np.testing.assert_allclose(cells.sd(), response.std(0), rtol=0.2 if gamma else 0.12, atol=0.002)
+    np.testing.assert_allclose(
+        cells.sd(), response.std(0), rtol=0.2 if gamma or family.name in BENT else 0.12, atol=0.002
+    )
     varied = np.ptp(np.quantile(response, [0.87, 0.93], axis=0), axis=0) > 1e-6  # a saturated cell is all ties
     for level in (0.1, 0.5, 0.9):
         covered = (response <= cells.quantile(level).numpy()).mean(0)[varied]
