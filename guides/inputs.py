@@ -13,8 +13,8 @@ class RowInput(nn.Module):
     """Weights of a row's cells in the pattern channel and in the value channel.
 
     Both are divided by the square root of the number of cells in the row, so that long and short rows reach
-    the first layer at one scale. Values are per trial (log1p of counts), standardised by mean and sd over the
-    fitting rows; the value channel is absent when values do not vary. Masked cells weigh nothing.
+    the first layer at one scale. Values are per trial (log1p of counts and amounts), standardised by mean and sd over
+    the fitting rows; the value channel is absent when values do not vary. Masked cells weigh nothing.
     """
 
     mean: Tensor
@@ -22,7 +22,7 @@ class RowInput(nn.Module):
 
     def __init__(self, rows: SparseRows, outcome: Outcome, varies: bool | None = None) -> None:
         super().__init__()
-        self.counts = outcome is Outcome.COUNT
+        self.counts = outcome in (Outcome.COUNT, Outcome.AMOUNT)
         seen = self._raw(rows)[rows.trials > 0]
         sd = seen.std() if len(seen) > 1 else torch.zeros(())
         self.varies = bool(sd > 1e-6) if varies is None else varies

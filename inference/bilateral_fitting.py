@@ -17,7 +17,7 @@ from pyrorec.data import Interactions
 from pyrorec.data.batches import epoch_batches
 from pyrorec.guides import BilateralGuide
 from pyrorec.inference.level import match_level
-from pyrorec.inference.observations import Observations, level, spread
+from pyrorec.inference.observations import Observations, level, observed
 from pyrorec.inference.posterior import Posterior, read_posterior
 from pyrorec.inference.settings import Context, Training
 from pyrorec.inference.train import Fitting, Phase
@@ -120,7 +120,7 @@ def start(
     """Model and guide at their starting values, on their device."""
     weight = log.missing.weight
     rows = data.fitting["user"]
-    spec = replace(model, family=model.family.starting(spread(rows)))
+    spec = replace(model, family=model.family.starting(*observed(rows)))
     generative = Bilateral(
         spec, log.n_users, log.n_items, weight, spec.predictor.starting_level(spec.family, level(rows, weight))
     )

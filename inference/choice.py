@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 from pyrorec.data import Interactions, Kind, Missing, Unobserved, Zero
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.distributions import PopularityDistribution, Scale
-from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
+from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Poisson
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.posterior_families import PosteriorFamily
 from pyrorec.models.predictors import Additive, LogAdditive, Offset, Predictor
@@ -115,7 +115,7 @@ def observed(
     if predictor is None and popularity is not None:
         predictor = LogAdditive() if popularity.scale is Scale.RATE else Additive()
     if binarise is None:
-        binarise = default_binarise and (family is None or family.outcome is not Outcome.RATING)
+        binarise = default_binarise and (family is None or family.binarisable)
     if family is None:
         family = default_family(suggested, predictor, binarise)
     if predictor is None:
@@ -144,7 +144,9 @@ def default_missing_for(log: Interactions, family: Family, binarise: bool) -> Mi
     """What the log says of an absent cell; ratings say nothing of it, and clicks without zeros must have some."""
     if binarise and bool((log.value > 0).all()):
         return log.missing if log.missing.weight else Zero()
-    return Unobserved() if family.outcome is Outcome.RATING else log.missing
+    if family.outcome.graded or family.absent_refusal(log.missing.weight) is not None:
+        return Unobserved()
+    return log.missing
 
 
 RULES: dict[Kind, tuple[str, Family, bool]] = {

@@ -172,7 +172,7 @@ def positive_cells(test: Interactions, user: np.ndarray, item: np.ndarray, run: 
 
 def threshold(run: Run) -> float:
     """The value from which a test cell counts as a positive."""
-    return float(run.log.value.mean()) if run.posterior.response.outcome is Outcome.RATING else np.nextafter(0.0, 1.0)
+    return float(run.log.value.mean()) if run.posterior.response.outcome.graded else np.nextafter(0.0, 1.0)
 
 
 def explicit_cells(
@@ -185,7 +185,7 @@ def explicit_cells(
             None,
             f"Calibration is NaN: the test log holds {selected.kind.value}, not clicks with true negatives.",
         )
-    if run.posterior.response.outcome is Outcome.RATING:
+    if run.posterior.response.outcome.graded:
         return None, "Calibration is NaN: the run predicts ratings, not click probabilities."
     return in_codes_of(run, selected, user[kept], item[kept]), ""
 
@@ -209,7 +209,7 @@ def valued_cells(
     selected = test.select(kept)
     outcome = run.posterior.response.outcome
     counts = outcome is Outcome.COUNT and selected.kind is Kind.COUNTS and bool((selected.value == 0).any())
-    if not (counts or outcome is Outcome.RATING):
+    if not (counts or outcome.graded):
         return None
     return in_codes_of(run, selected, user[kept], item[kept])
 

@@ -128,7 +128,13 @@ def _(
             "Objectives expected and score-function are for the popularity model (--model popularity); the bilateral "
             "one is trained by analytic, monte-carlo or map."
         )
-    return start(model, log, observe(log, model, held_out), training, context)
+    data = observe(log, model, held_out)
+    if model.family.coupled and "item" in training.schedule.phases():
+        raise InputError(
+            f"Family {model.family.name} couples the cells of a user, so items have no rows to be trained on: use a "
+            "schedule that moves both sides in the users' steps."
+        )
+    return start(model, log, data, training, context)
 
 
 @begin.register

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from pyrorec.data import Entry, InputError, Interactions, Kind
+from pyrorec.data import Entry, InputError, Interactions
 from pyrorec.models.bilateral import BilateralModel
-from pyrorec.models.families import Gaussian, Outcome
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.rows import SparseRows
 
@@ -54,26 +53,18 @@ def cells(log: Interactions, spec: BilateralModel | PopularityModel) -> tuple[sp
 
 
 def check_values(log: Interactions, spec: BilateralModel | PopularityModel) -> None:
-    """Refuses values that the family cannot have produced, or from which nothing can be learnt."""
-    family = spec.family.name
+    """Refuses values and absent cells that the family cannot describe, or from which nothing can be learnt."""
     log = log.binarised() if spec.binarise else log
     if not log.missing.weight and bool((log.value == log.trials).all()):
         raise InputError(
             "Every observed value is 1 and missing cells are unobserved, so nothing tells clicks from the rest: use "
             "--missing zero, or keep the impressions without click in the log."
         )
-    if spec.family.outcome is Outcome.CLICK and bool((log.value > log.trials).any()):
-        raise InputError(
-            f"Family {family} takes clicks, but the log holds values up to {log.value.max():g}: binarise it "
-            "(--binarise) or use family poisson or gaussian."
-        )
-    if isinstance(spec.family, Gaussian):
-        return
-    if log.kind is Kind.RATINGS:
-        raise InputError(
-            f"Family {family} takes whole numbers of zero or more, and the log holds others: use family gaussian, "
-            "or binarise it (--binarise)."
-        )
+    tried = log.trials > 0
+    value, trials = (torch.as_tensor(cells[tried], dtype=torch.float64) for cells in (log.value, log.trials))
+    reasons = (spec.family.refusal(value, trials), spec.family.absent_refusal(log.missing.weight))
+    if (reason := next((given for given in reasons if given is not None), None)) is not None:
+        raise InputError(reason)
 
 
 def both_sides(value: sparse.csr_array, trials: sparse.csr_array) -> Rows:
@@ -112,7 +103,7 @@ def level(rows: SparseRows, missing_weight: float) -> float:
     return float(rows.value.sum()) / max(1e-12, float(rows.trials.sum()) + cells)
 
 
-def spread(rows: SparseRows) -> float:
-    """Standard deviation of the observed values."""
-    seen = rows.value[rows.trials > 0]
-    return float(seen.std()) if len(seen) > 1 else 1.0
+def observed(rows: SparseRows) -> tuple[torch.Tensor, torch.Tensor]:
+    """Value and trials of the cells that are neither absent nor masked, (cells,) each."""
+    seen = rows.trials > 0
+    return rows.value[seen], rows.trials[seen]

@@ -33,9 +33,10 @@ def check_fields(settings: type, plain: dict[str, Any], section: str) -> None:
 
 
 def check_positive(values: dict[str, Any], section: str) -> None:
-    """Refuses anything but numbers above zero; None stands for a default."""
+    """Refuses anything but numbers above zero, or lists of them; None stands for a default."""
     for name, value in values.items():
-        if value is not None and not (fits(value, float) and value > 0):
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if value is not None and not all(fits(number, float) and number > 0 for number in numbers):
             raise InputError(f"[{section}] {name} must be a number above zero, not {value!r}.")
 
 

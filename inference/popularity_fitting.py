@@ -215,7 +215,8 @@ def empty_popularity(
     found: Anchored, log: Interactions, records: Records, level: float, training: Training
 ) -> tuple[Popularity, PopularityGuide]:
     """Model and guide of the right shapes for a log's records."""
-    spec = replace(found.spec, family=found.spec.family.starting(float(records.value.std(correction=0))))
+    tried = records.trials > 0
+    spec = replace(found.spec, family=found.spec.family.starting(records.value[tried], records.trials[tried]))
     users, items = encoded(log.user_features, log.users), encoded(log.item_features, log.items)
     intercept = spec.predictor.starting_level(spec.family, level)
     model = Popularity(spec, users, items, records.item_of_group, found.items, intercept)

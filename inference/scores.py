@@ -68,8 +68,14 @@ class Surface:
         law = self.law.law
         if law is None or not self.law.uncertain:
             return self._moments(self.response, self.mean, self.variance)[1]
-        location, spread = self._offset().matched_moments(law)
-        return self._moments(self.posterior.response.mean, self.mean + location, self.variance + spread)[1]
+        return self._moments(self.posterior.response.mean, *self.linear_moments())[1]
+
+    def linear_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the whole linear predictor, popularity's offset included, shape of the mean."""
+        if self.law.law is None:
+            return self.mean, self.variance
+        location, spread = self._offset().matched_moments(self.law.law)
+        return self.mean + location, self.variance + spread
 
     def quantile(self, p: float) -> Tensor:
         """Posterior p-quantile of the response: affinity taken as normal, Gamma activity and popularity as they are."""

@@ -195,12 +195,14 @@ def _(model: Popularity, drawn: Drawn, rows: SparseRows, missing_weight: float) 
     posterior, (user, item), popularity = drawn.posterior, drawn.factors(), drawn.of("popularity")
     affinity = user @ item.T + posterior.intercept + posterior.level_shift
     popularity = torch.zeros(rows.columns) if popularity is None else popularity
-    predictor, family = posterior.item_effect.predictor, posterior.response
+    predictor = posterior.item_effect.predictor
+    family = posterior.response.for_items(torch.arange(rows.columns))
     trials, value = dense_trials(affinity, rows, missing_weight), torch.zeros_like(affinity)
     value.view(-1)[rows.flat] = rows.value
-    weight = (trials > 0).to(affinity.dtype)
-    each = predictor.log_prob(family, value, trials.clamp_min(1.0), affinity, popularity) * weight
-    return each.sum(1), predictor.sample(family, trials.clamp_min(1.0), affinity, popularity) * weight
+    seen = trials > 0
+    weight = seen.to(affinity.dtype)
+    each = predictor.log_prob(family, value, trials.clamp_min(1.0), affinity, popularity)
+    return each.where(seen, 0.0).sum(1), predictor.sample(family, trials.clamp_min(1.0), affinity, popularity) * weight
 
 
 def dense_trials(like: Tensor, rows: SparseRows, missing_weight: float) -> Tensor:
@@ -231,5 +233,8 @@ def replicate(posterior: Posterior, eta: Tensor, rows: SparseRows, missing_weigh
     So do missing cells that are zeros of another weight than one: no process generates a fraction of a cell.
     """
     trials = dense_trials(eta, rows, missing_weight)
-    seen = trials > 0
-    return posterior.response.sample(eta + posterior.level_shift, trials.clamp_min(1.0)) * seen
+    seen, family = trials > 0, posterior.response
+    if family.coupled:
+        return family.sample(eta.masked_fill(~seen, -torch.inf), rows.totals) * seen
+    family = family.for_items(torch.arange(rows.columns))
+    return family.sample(eta + posterior.level_shift, trials.clamp_min(1.0)) * seen

@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from pyrorec.data import Entry, Interactions
+from pyrorec.data import Entry, InputError, Interactions
 from pyrorec.evaluation import (
     evaluable_users,
     item_counts,
@@ -23,8 +23,7 @@ from pyrorec.inference.intervention import Observe
 from pyrorec.inference.observations import Rows
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
-from pyrorec.models.component import as_float
-from pyrorec.models.families import Gaussian, Outcome, Poisson
+from pyrorec.models.families import Outcome
 
 logger = logging.getLogger("pyrorec")
 MOST_USERS = 2_000
@@ -37,8 +36,8 @@ def watch(
     """The validation score of a posterior, higher is better; `train` is the pattern of the cells that are fitted.
 
     Where missing cells are zeros: NDCG@10 of the held-out positives under Observe (on at most 2,000 users).
-    Where they are unobserved: mean log-likelihood of the held-out cells at their predictive mean, for ratings with
-    the posterior variance of that mean added to the noise. None where no user can be judged.
+    Where they are unobserved: mean log predictive density of the held-out cells (`log_likelihood`). None where no user
+    can be judged.
     """
     if missing_weight:
         return _ranking(validation, train, seed)
@@ -82,25 +81,27 @@ def seen_matrix(rows: Rows) -> sparse.csr_array:
 
 
 def _likelihood(log: Interactions) -> Score:
+    return lambda posterior: float(log_likelihood(posterior, log).mean())
+
+
+@torch.no_grad()
+def log_likelihood(posterior: Posterior, log: Interactions) -> Tensor:
+    """Log predictive density of each cell of a log in the run's codes under Observe, (cells,), float64.
+
+    Clicks at their predictive probability, which for one trial is the density itself, constants of repeated trials
+    left out. Other families over a linear predictor taken as normal, with its mean and variance and those of what
+    popularity adds (`Family.predictive_log_prob`). Raises InputError for a family that couples the cells of a user.
+    """
     users, items = torch.as_tensor(log.user), torch.as_tensor(log.item)
-    value = torch.as_tensor(log.value).double()
-    trials = torch.as_tensor(log.trials).double()
-
-    def score(posterior: Posterior) -> float:
-        with torch.no_grad():
-            cells = pair_surface(posterior, Observe(), users, items)
-            mean, sd = Predictive().score(cells).double().cpu(), cells.sd().double().cpu()
-        return float(log_likelihood(posterior, mean, sd, value, trials).mean())
-
-    return score
-
-
-def log_likelihood(posterior: Posterior, mean: Tensor, sd: Tensor, value: Tensor, trials: Tensor) -> Tensor:
-    """Log-likelihood of each cell given mean and sd of its expected value: Bernoulli, Poisson or Gaussian."""
+    value, trials = torch.as_tensor(log.value).double(), torch.as_tensor(log.trials).double()
     family = posterior.response
+    if family.coupled:
+        raise InputError(
+            f"Family {family.name} has no density of single cells: compare rows with `row_log_likelihood` instead."
+        )
+    cells = pair_surface(posterior, Observe(), users, items)
     if family.outcome is Outcome.CLICK:
-        p = mean.clamp(1e-9, 1 - 1e-9)
+        p = Predictive().score(cells).double().cpu().clamp(1e-9, 1 - 1e-9)
         return value * p.log() + (trials - value) * torch.log1p(-p)
-    if isinstance(family, Gaussian):
-        return Gaussian(sd=torch.sqrt(as_float(family.sd) ** 2 + sd**2)).log_prob(value, trials, mean)
-    return Poisson().log_prob(value, trials, mean.clamp_min(1e-30).log())
+    mean, variance = (moment.double().cpu() for moment in cells.linear_moments())
+    return family.for_items(items).predictive_log_prob(value, trials, mean, variance)

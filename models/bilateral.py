@@ -17,7 +17,7 @@ from pyrorec.models.component import Learned, Parts
 from pyrorec.models.distributions import PopularityDistribution, Scale
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.predictors import LogAdditive, Offset, UnfitPair
-from pyrorec.models.rows import INTEGRATED, IndependentRows, RowDistribution, SparseRows
+from pyrorec.models.rows import COUPLED, INTEGRATED, IndependentRows, RowDistribution, SparseRows
 from pyrorec.models.rows.decode import with_offsets
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.side import Side
@@ -121,17 +121,20 @@ class Bilateral(PyroModule):
 
     Sites: `user_factors`, `item_factors`, `popularity`, `activity` and `value` (the rows of the batch's
     side). The effect of the batch's own side is no site where the predictor integrates it out. `missing_weight`
-    is what a cell absent from the log weighs, taken as zero; `level` is where the intercept starts.
+    is what a cell absent from the log weighs, taken as zero; `level` is where the intercept starts. Raises UnfitPair
+    for a weight that the family cannot describe.
     """
 
     def __init__(self, spec: BilateralModel, users: int, items: int, missing_weight: float, level: float) -> None:
         super().__init__()
+        if (reason := spec.family.absent_refusal(missing_weight)) is not None:
+            raise UnfitPair(reason.rstrip("."))
         self.spec, self.missing_weight = spec, missing_weight
         common = (spec.factors, spec.factor_scale, spec.predictor)
         centred = spec.predictor.scale is not None
         self.parts = Parts(
             {
-                "family": Learned(spec.family),
+                "family": Learned(spec.family.for_log(items)),
                 "level": Level(level),
                 "user": Side("user", "activity", users, *common, spec.activity, centred=centred),
                 "item": Side("item", "popularity", items, *common, spec.popularity, centred=False),
@@ -177,14 +180,21 @@ class Bilateral(PyroModule):
                 own = None
                 if active.effect and not self.integrates(active):
                     own = active.sample_effect(len(batch.ids))
-            rows = self.row_distribution(active, factors, loadings, own, other)
+            rows = self.row_distribution(active, factors, loadings, own, other, batch.ids)
             pyro.sample("value", rows, obs=batch.rows)  # type: ignore[arg-type]
         return rows
 
     def row_distribution(
-        self, active: Side, factors: Tensor, loadings: Tensor, own: Tensor | None, other: Tensor | None
+        self,
+        active: Side,
+        factors: Tensor,
+        loadings: Tensor,
+        own: Tensor | None,
+        other: Tensor | None,
+        ids: Tensor | None = None,
     ) -> RowDistribution:
-        """The law of rows of `active` given both sides' factors (uncentred) and effects."""
+        """The law of rows of `active`, numbers `ids` (all where None), given both sides' factors (uncentred) and
+        effects."""
         _, passive = self.sides(active.name)
         # The intercept stands with the rows: the loadings then carry no gradient, which saves a dense product a step.
         row = self.level.intercept.expand(len(factors))
@@ -192,17 +202,33 @@ class Bilateral(PyroModule):
             row = row + active.offset(own)
         column = None if other is None else passive.offset(other)
         left, right = with_offsets(factors - active.centre, loadings - passive.centre, row, column)
-        return self.make_rows(active, left, right)
+        return self.make_rows(active, left, right, ids)
 
-    def make_rows(self, active: Side, left: Tensor, right: Tensor) -> RowDistribution:
-        """The row law whose linear predictor is left @ right.T, offsets included."""
+    def make_rows(self, active: Side, left: Tensor, right: Tensor, ids: Tensor | None = None) -> RowDistribution:
+        """The row law whose linear predictor is left @ right.T, offsets included; rows `ids` of the side.
+
+        Raises UnfitPair for items' rows of a family that couples those of users.
+        """
         family = self.family.value()
+        items = None
+        if active is self.item:
+            items = torch.arange(len(left), device=left.device) if ids is None else ids
+        if family.coupled:
+            return self._coupled_rows(family, left, right, items)
         if not self.integrates(active):
-            return IndependentRows(family, left, right, self.missing_weight)
+            return IndependentRows(family, left, right, self.missing_weight, items)
         assert active.effect is not None
         effect = active.effect.value()
         kind: type[FrailtyRows] = INTEGRATED[(type(effect), type(self.spec.predictor), type(family))]
         return kind(family, left, right, self.missing_weight, effect.shape)  # type: ignore[attr-defined]
+
+    def _coupled_rows(self, family: Family, left: Tensor, right: Tensor, items: Tensor | None) -> RowDistribution:
+        if items is not None:
+            raise UnfitPair(
+                f"family {family.name} couples the cells of a user, so items have no rows of their own: train on the "
+                "users' side with both sides moving (a joint schedule)"
+            )
+        return COUPLED[type(family)](family, left, right, self.missing_weight)
 
     def factor_variances(self) -> tuple[float, float]:
         """Prior variance of each factor of users and of items."""

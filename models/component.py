@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 class Component(ABC):
     """A named, immutable part of a model.
 
-    Fields listed in `learned` are positive scalars: inside a model they are replaced by tensors that the
-    optimiser moves on the log scale, and the value in the dataclass is where it starts.
+    Fields listed in `learned` are positive numbers, or vectors of them (tuples): inside a model they are replaced by
+    tensors that the optimiser moves on the log scale, and the value in the dataclass is where it starts.
     A class that states `name` is concrete and enters its folder's registry.
     """
 
@@ -32,7 +33,7 @@ class Component(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Name and fields, as plain values that a TOML file can hold."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"name": self.name, **fields}
+        return {"name": self.name} | {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
 C = TypeVar("C", bound=Component)
@@ -45,18 +46,23 @@ class Learned(nn.Module, Generic[C]):
         super().__init__()
         self.start = start
         self.log_values = nn.ParameterDict(
-            {field: nn.Parameter(torch.tensor(float(getattr(start, field))).log()) for field in start.learned}
+            {
+                field: nn.Parameter(torch.as_tensor(getattr(start, field), dtype=torch.get_default_dtype()).log())
+                for field in start.learned
+            }
         )
 
     def value(self) -> C:
-        """The component with its learned fields at their present values (0-d tensors with gradient)."""
+        """The component with its learned fields at their present values (tensors with gradient)."""
         if not self.start.learned:
             return self.start
         return dataclasses.replace(self.start, **{k: v.exp() for k, v in self.log_values.items()})
 
     def fixed(self) -> C:
-        """The component with its learned fields as plain floats."""
-        return dataclasses.replace(self.start, **{k: float(v.detach().exp()) for k, v in self.log_values.items()})
+        """The component with its learned fields as plain floats, vectors as tuples of them."""
+        plain = {name: value.detach().exp().tolist() for name, value in self.log_values.items()}
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+        return dataclasses.replace(self.start, **plain)
 
 
 class Parts(nn.ModuleDict, PyroModule):
@@ -70,3 +76,8 @@ class Parts(nn.ModuleDict, PyroModule):
 def as_float(x: float | Tensor) -> float:
     """A component's field as a plain number, whether learned or given."""
     return float(x.detach()) if isinstance(x, Tensor) else float(x)
+
+
+def log_of(x: float | Tensor) -> float | Tensor:
+    """Logarithm of a component's field, a number of a number, so that no digits are lost before it meets a tensor."""
+    return x.log() if isinstance(x, Tensor) else math.log(x)

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from pyrorec.models.distributions import InverseGaussian, Prior
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Poisson, Probit
+from pyrorec.models.families.coupled import CoupledFamily
+from pyrorec.models.families.log_mean import LogMean
 from pyrorec.models.integrals import gamma, inverse_gaussian, lognormal, normal
 from pyrorec.models.integrals.probability import LogProbability
 from pyrorec.models.links import as_gamma, expected_link
@@ -53,12 +55,13 @@ def probability(law: type, predictor: type, family: type) -> Callable[[Probabili
     return add
 
 
-def found(registry: dict[Key, Any], law: Any, predictor: Predictor, family: Family) -> Any:
-    """The most special entry, or None."""
-    for kind in type(predictor).__mro__:
-        for law_kind in type(law).__mro__:
-            if (entry := registry.get((law_kind, kind, type(family)))) is not None:
-                return entry
+def found(registry: dict[Key, Any], law: Any, predictor: Predictor, family: Family, bases: bool = False) -> Any:
+    """The most special entry of the family's own class, or with `bases` of one of its base classes; else None."""
+    for family_kind in type(family).__mro__[1:] if bases else (type(family),):
+        for kind in type(predictor).__mro__:
+            for law_kind in type(law).__mro__:
+                if (entry := registry.get((law_kind, kind, family_kind))) is not None:
+                    return entry
     return None
 
 
@@ -81,7 +84,10 @@ def marginal_mean(law: dist.TorchDistribution | None, predictor: Predictor, fami
     if isinstance(law, dist.Delta):
         return predictor.mean(family, eta, law.v)
     law = as_gamma(law)
-    if (mean := found(_MEANS, law, predictor, family)) is not None:
+    mean = found(_MEANS, law, predictor, family)
+    if mean is None and found(_PROBABILITIES, law, predictor, family) is None:
+        mean = found(_MEANS, law, predictor, family, bases=True)
+    if mean is not None:
         value: Tensor = mean(law, predictor, family, eta)
         return value
     return marginal_probability(law, predictor, family, eta).value
@@ -190,8 +196,17 @@ def _(law: dist.Normal, predictor: Additive, family: Gaussian, eta: Tensor) -> T
     return eta + predictor.offset(law.mean)
 
 
+@marginal(dist.Normal, Additive, Family)
+def _(law: dist.Normal, predictor: Additive, family: Family, eta: Tensor) -> Tensor:
+    """E of the mean at a normal linear predictor by the 69-node rule, for families without an entry of their own."""
+    mean, sd = torch.broadcast_tensors(eta + predictor.offset(law.mean), predictor.offset(law.stddev))
+    return normal.normal_average(family.mean, mean, sd)
+
+
+@marginal(dist.Normal, Additive, LogMean)
+@marginal(dist.Normal, Additive, CoupledFamily)
 @marginal(dist.Normal, Additive, Poisson)
-def _(law: dist.Normal, predictor: Additive, family: Poisson, eta: Tensor) -> Tensor:
+def _(law: dist.Normal, predictor: Additive, family: Family, eta: Tensor) -> Tensor:
     """exp(eta + gamma m + gamma^2 s^2 / 2) (maths 4.3)."""
     return safe_exp(eta + predictor.offset(law.mean) + 0.5 * predictor.offset(law.stddev) ** 2)
 

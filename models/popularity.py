@@ -71,6 +71,8 @@ class PopularityModel:
             )
         if self.popularity is None and not isinstance(self.sharing, PerItem):
             raise UnfitPair(f"predictor {self.predictor.name} takes no popularity to share per {self.sharing.name}")
+        if self.family.coupled:
+            raise UnfitPair(f"family {self.family.name} couples a user's records: take the bilateral model for it")
         if self.affinity.factors < 0 or self.negatives <= 0:
             raise UnfitPair("factors must not be negative, and negatives must be above zero")
         for what, part in (("popularity", self.popularity), ("posterior", self.posterior)):
@@ -162,7 +164,7 @@ class Popularity(PyroModule):
         self.spec, self.groups = spec, len(item_of_group)
         self.parts = Parts(
             {
-                "family": Learned(spec.family),
+                "family": Learned(spec.family.for_log(len(item_features))),
                 "predictor": Learned(spec.predictor),
                 "level": Level(level),
                 "user": Inputs("user", user_features, spec.affinity, has_effect=True),
@@ -222,7 +224,7 @@ class Popularity(PyroModule):
             with pyro.plate("groups", batch.all_groups, subsample=batch.groups), batch.weighing_latents():
                 popularity = pyro.sample("popularity", self.popularity_prior(batch.groups))[batch.group]
         law = Observation(
-            self.component("family"),
+            self.component("family").for_items(batch.item),
             self.component("predictor"),
             batch.trials,
             self.affinity(values, batch),
@@ -254,7 +256,7 @@ class Popularity(PyroModule):
         The linear weights are integrated as well where the pair allows it, else taken as drawn. `laws` and `values`
         hold posterior and draw of every latent site.
         """
-        family, predictor = self.component("family"), self.component("predictor")
+        family, predictor = self.component("family").for_items(batch.item), self.component("predictor")
         popularity = laws.get("popularity")
         if not integrates_affinity(popularity, predictor, family):
             mean = self.affinity(values, batch)

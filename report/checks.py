@@ -52,7 +52,7 @@ def checked_cells(run: Run) -> pd.DataFrame:
     """
     user, item, value, trials = _rows_of_some_users(run) if run.log.missing.weight else _some_observed_cells(run)
     weight = np.where(trials > 0, trials, run.log.missing.weight)
-    observed = value if run.spec.outcome is Outcome.RATING else value / weight
+    observed = value if run.spec.outcome.graded else value / weight
     predicted = in_chunks(_predictive(run), user, item)
     return pd.DataFrame({"item": item, "weight": weight, "predicted": predicted, "observed": observed})
 
@@ -109,6 +109,6 @@ def by_prediction(table: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 def item_sums(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
     """Predicted and observed totals of each item over checked cells; means for ratings."""
     weighted = table[["predicted", "observed"]].mul(table.weight, axis=0).groupby(table.item).sum()
-    if outcome is Outcome.RATING:
+    if outcome.graded:
         return weighted.div(table.weight.groupby(table.item).sum(), axis=0)
     return weighted

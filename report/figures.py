@@ -33,6 +33,13 @@ from pyrorec.report.style import (
 
 OF_SIDE = {"user": ("user side", BLUE, "-"), "item": ("item side", VERMILION, "--"), "record": ("records", BLUE, "-")}
 OF_SITE = {"user_factors": BLUE, "item_factors": VERMILION, "popularity": ORANGE, "activity": GREEN}
+WHAT = {
+    Outcome.CLICK: "share of clicks",
+    Outcome.COUNT: "count",
+    Outcome.RATING: "rating",
+    Outcome.AMOUNT: "amount",
+    Outcome.SHARE: "share",
+}
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, SKY, GREY, BLACK)
 """For the sites of weights, of which a model may have many."""
 
@@ -134,8 +141,7 @@ def calibration(run: Run, test: Interactions | None = None) -> Figure:
 def _train_calibration(run: Run, reason: str) -> Figure:
     table = checks.checked_cells(run)
     groups, items = checks.by_prediction(table), checks.item_sums(table, run.spec.outcome)
-    rating = run.spec.outcome is Outcome.RATING
-    what = {Outcome.CLICK: "share of clicks", Outcome.COUNT: "count", Outcome.RATING: "rating"}[run.spec.outcome]
+    graded, what = run.spec.outcome.graded, WHAT[run.spec.outcome]
     figure, ((cells, totals),) = canvas(2, height=4.1)
     cells.errorbar(
         groups.predicted, groups.observed, yerr=1.645 * groups.se, color=BLUE, marker="o", linewidth=1, elinewidth=0.9,
@@ -143,10 +149,10 @@ def _train_calibration(run: Run, reason: str) -> Figure:
     )  # fmt: skip
     cells.set(title="Tenths of cells by prediction", xlabel=f"predicted mean {what}", ylabel=f"observed mean {what}")
     totals.plot(items.predicted, items.observed, "o", color=BLUE, markersize=3, label="an item")
-    per_item = f"mean {what} of an item" if rating else f"total {what.removeprefix('share of ')} of an item"
+    per_item = f"mean {what} of an item" if graded else f"total {what.removeprefix('share of ')} of an item"
     totals.set(title="Items", xlabel=f"predicted {per_item}", ylabel=f"observed {per_item}")
     for axes, points in ((cells, groups), (totals, items)):
-        _equal_axes(axes, points[["predicted", "observed"]].to_numpy(), log=not rating)
+        _equal_axes(axes, points[["predicted", "observed"]].to_numpy(), log=not graded)
         axes.legend(loc="upper left")
     return captioned(
         figure,

@@ -18,7 +18,6 @@ from pyrorec.inference.evaluate import default_interventions, run_scorer
 from pyrorec.inference.observations import cells
 from pyrorec.inference.run import Run
 from pyrorec.models.distributions import Scale
-from pyrorec.models.families import Outcome
 
 RANKED_CELLS = 5_000_000
 """Users are sampled where scoring all of them would take more cells than this."""
@@ -39,7 +38,7 @@ def popularity_table(run: Run) -> pd.DataFrame:
     if run.posterior.popularity is None:
         raise InputError("The model holds no popularity (predictor plain), so there is no posterior of it to show.")
     value, _ = cells(run.log, run.spec)
-    if run.spec.outcome is Outcome.RATING:
+    if run.spec.outcome.graded:
         value = run.log.matrix(Entry.PATTERN)
     return run.posterior.effects("item").assign(count=np.asarray(value.sum(axis=0)).ravel())
 

@@ -18,6 +18,14 @@ from pyrorec.simulation import interval_coverage
 
 MOST_INTERVALS = 2_000
 """Items drawn with their interval; beyond, a sample."""
+UNITS = {
+    Outcome.CLICK: "clicks",
+    Outcome.COUNT: "events",
+    Outcome.RATING: "ratings",
+    Outcome.AMOUNT: "cells",
+    Outcome.SHARE: "cells",
+}
+"""What an item's count counts."""
 
 
 @rc_context(STYLE)
@@ -28,8 +36,7 @@ def popularity_against_counts(run: Run) -> Figure:
     drawn = _sample(table, run.seed)
     scatter.vlines(drawn["count"], drawn.lower, drawn.upper, color=SKY, linewidth=0.8, label="90 % interval")
     scatter.plot(drawn["count"], drawn["mean"], "o", color=BLUE, markersize=3, label="posterior mean")
-    ratings = run.spec.outcome is Outcome.RATING
-    unit = "ratings" if ratings else "clicks" if run.spec.outcome is Outcome.CLICK else "events"
+    unit = UNITS[run.spec.outcome]
     scatter.set(xlabel=f"{unit} of the item in the log", ylabel=_popularity_label(rate))
     scatter.set_xscale("log") if (table["count"] > 0).all() else scatter.set_xscale("symlog", linthresh=1)
     _popularity_axis(scatter, table[["mean"]], rate)

@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
-from pyrorec.models.families.base import TINY, Family, Outcome, inside
-from pyrorec.models.families.bernoulli import log_choose
+from pyrorec.models.families.base import TINY, inside
+from pyrorec.models.families.bernoulli import Clicks, log_choose
 from pyrorec.models.integrals.normal import normal_average
 from pyrorec.models.mass import ExpMass, Mass, safe_exp
 from pyrorec.models.special import log1mexp
@@ -24,14 +23,18 @@ def log_click(eta: Tensor, rate: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Cloglog(Family):
+class Cloglog(Clicks):
     """c ~ Binomial(trials, 1 - exp(-e^eta)), with e^eta the rate of the count behind the click (maths 2.5)."""
 
     name: ClassVar[str] = "cloglog"
-    outcome: ClassVar[Outcome] = Outcome.CLICK
     log_rate: ClassVar[bool] = True
     mass: ClassVar[type[Mass]] = ExpMass
-    support: ClassVar[constraints.Constraint] = constraints.nonnegative_integer
+    practical_link: ClassVar[str] = "complementary log-log"
+
+    def natural(self, eta: Tensor) -> Tensor:
+        """log(e^r - 1), r = e^eta."""
+        rate = safe_exp(eta)
+        return (log_click(eta, rate) + rate)[..., None]
 
     def log_prob(self, value: Tensor, trials: Tensor, eta: Tensor) -> Tensor:
         """c log(1 - exp(-r)) - (trials - c) r + log binomial(trials, c), r = e^eta."""
@@ -43,10 +46,6 @@ class Cloglog(Family):
         sd = variance.clamp_min(TINY).sqrt()
         click = normal_average(lambda eta: log_click(eta, safe_exp(eta)), mean, sd)
         return value * click - (trials - value) * safe_exp(mean + 0.5 * variance) + log_choose(trials, value)
-
-    def zeros(self, mass: Tensor, cells: Tensor | int) -> Tensor:
-        """Minus the summed rates: exact, no logarithm needed."""
-        return -mass
 
     def mean(self, eta: Tensor) -> Tensor:
         """1 - exp(-e^eta)."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyrorec.models.families import Family
-from pyrorec.models.rows.decode import decode_dense, decode_stored
+from pyrorec.models.rows.decode import decode_dense, decode_stored, with_offsets
 from pyrorec.models.rows.sparse import SparseRows
 
 LARGEST_SAMPLE = 200_000_000
@@ -23,15 +23,18 @@ class RowDistribution(TorchDistribution):
 
     `factors` (rows, K) and `loadings` (columns, K) already carry every offset, so that eta = factors @
     loadings.T. `missing_weight` is the weight of a cell absent from the log, taken as a zero: 1 zero, 0
-    unobserved. `log_prob` takes `SparseRows` or a dense (rows, columns) tensor of fully observed cells.
+    unobserved. `log_prob` takes `SparseRows` or a dense (rows, columns) tensor of fully observed cells. Where the
+    rows are items, `items` (rows,) are their numbers; where columns are, it is None.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
 
-    def __init__(self, family: Family, factors: Tensor, loadings: Tensor, missing_weight: float) -> None:
+    def __init__(
+        self, family: Family, factors: Tensor, loadings: Tensor, missing_weight: float, items: Tensor | None = None
+    ) -> None:
         self.family, self.factors, self.loadings = family, factors, loadings
-        self.missing_weight = missing_weight
+        self.missing_weight, self.items = missing_weight, items
         super().__init__(factors.shape[:-1], loadings.shape[:1], validate_args=False)
 
     @property
@@ -49,9 +52,21 @@ class RowDistribution(TorchDistribution):
 
     def decode(self, rows: SparseRows) -> tuple[Tensor | None, Tensor]:
         """Row sums of the mass over missing columns (None where those say nothing), and eta where stored."""
-        if self.missing_weight:
+        if not self.missing_weight:
+            return None, decode_stored(self.factors, self.loadings, rows)
+        if (line := self.family.mass_line()) is None:
             return decode_dense(self.factors, self.loadings, rows, self.family.mass)
-        return None, decode_stored(self.factors, self.loadings, rows)
+        scale, shift = line
+        row = torch.as_tensor(shift, dtype=self.factors.dtype, device=self.factors.device).expand(len(self.factors))
+        moved = with_offsets(self.factors * scale, self.loadings, row, None)
+        missing, _ = decode_dense(*moved, rows, self.family.mass)
+        return missing, decode_stored(self.factors, self.loadings, rows)
+
+    def family_of(self, rows: SparseRows) -> Family:
+        """The family of the stored cells, with the fields of their items where it has any."""
+        if not self.family.varies_by_item:
+            return self.family
+        return self.family.for_items(rows.column if self.items is None else self.items[rows.row])
 
     def row_mass(self, rows: SparseRows) -> tuple[Tensor, Tensor]:
         """The mass that each row says is there, and eta where stored.
@@ -74,7 +89,9 @@ class RowDistribution(TorchDistribution):
             )
         with torch.no_grad():
             eta = self.linear_predictor(torch.Size(sample_shape))
-            return self.family.sample(eta.expand(shape), torch.ones((), dtype=eta.dtype, device=eta.device))
+            columns = torch.arange(len(self.loadings), device=eta.device)
+            family = self.family.for_items(columns if self.items is None else self.items[:, None])
+            return family.sample(eta.expand(shape), torch.ones((), dtype=eta.dtype, device=eta.device))
 
     def linear_predictor(self, sample_shape: torch.Size) -> Tensor:
         """eta for every cell, broadcastable to sample_shape + (rows, columns)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyrorec.models.rows.base import RowDistribution, as_rows
+from pyrorec.models.rows.decode import decode_stored
 from pyrorec.models.rows.sparse import SparseRows
 
 
@@ -14,7 +15,7 @@ class IndependentRows(RowDistribution):
     def log_prob(self, value: SparseRows | Tensor) -> Tensor:
         rows = as_rows(value)
         missing, eta = self.decode(rows)
-        stored = rows.sum_by_row(self.family.log_prob(rows.value, rows.trials, eta))
+        stored = rows.sum_by_row(self.family_of(rows).log_prob(rows.value, rows.trials, eta))
         if missing is None:
             return stored
         cells = (rows.columns - rows.start.diff()).to(missing.dtype)
@@ -23,5 +24,5 @@ class IndependentRows(RowDistribution):
     def cell_log_prob(self, value: SparseRows | Tensor) -> Tensor:
         """Log-probability of each stored cell, (cells,)."""
         rows = as_rows(value)
-        _, eta = self.decode(rows)
-        return self.family.log_prob(rows.value, rows.trials, eta)
+        eta = decode_stored(self.factors, self.loadings, rows)
+        return self.family_of(rows).log_prob(rows.value, rows.trials, eta)

@@ -38,7 +38,11 @@ _HOMES = {
     "pyrorec.models.affinities": ("Dot", "FactorisationMachine", "Linear"),
     "pyrorec.models.bilateral": ("BilateralModel", "UnfitPair"),
     "pyrorec.models.distributions": ("Exponential", "Gamma", "LogNormal", "Normal", "Prior", "Scope"),
-    "pyrorec.models.families": ("Bernoulli", "Cloglog", "Gaussian", "Poisson", "Probit"),
+    "pyrorec.models.families": (
+        "Bernoulli", "Beta", "Binomial", "Cloglog", "Dirichlet", "ExponentialResponse", "GammaResponse", "Gaussian",
+        "GaussianKnown", "GaussianPerItem", "HurdleGamma", "Multinomial", "NegativeBinomial", "Ordinal", "Poisson",
+        "Probit",
+    ),
     "pyrorec.models.marginals": ("adjust",),
     "pyrorec.models.popularity": ("PopularityModel",),
     "pyrorec.models.posterior_families": (

@@ -64,7 +64,14 @@ def fit(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     model: Annotated[str | None, typer.Option(help="Kind of model: bilateral (default) or popularity.")] = None,
-    family: Annotated[str | None, typer.Option(help="poisson, bernoulli, cloglog, probit or gaussian.")] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Clicks: bernoulli, cloglog, probit. Counts: poisson, negative-binomial, binomial, multinomial. "
+            "Ratings: gaussian, gaussian-known, gaussian-per-item, ordinal. Amounts: gamma, exponential, hurdle-gamma. "
+            "Shares: beta, dirichlet."
+        ),
+    ] = None,
     predictor: Annotated[
         str | None,
         typer.Option(

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from torch.distributions import constraints
+
 from pyrorec.data import Duplicates, InputError, Interactions, Missing
 from pyrorec.inference.choice import Choice
 from pyrorec.inference.configured import CHOOSERS
@@ -29,6 +31,7 @@ from pyrorec.inference.settings_file import (
 )
 from pyrorec.models.affinities import Affinity, FactorisationMachine
 from pyrorec.models.bilateral import UnfitPair
+from pyrorec.models.families import Family
 from pyrorec.models.prior_source import ExposureCounts, PriorSource
 
 RECORDED = {"pyrorec", "format", "reason", "level_shift", "recalibration", "log"}
@@ -78,7 +81,8 @@ def resolve_repeats(config: dict[str, Any], flag: str | None) -> Duplicates | No
 def takes_negative(config: dict[str, Any], flags: dict[str, Any]) -> bool:
     """Whether a family that takes negative values was asked for."""
     family = flags["family"] or config.get("model", {}).get("family")
-    return "gaussian" in (family, family.get("name") if isinstance(family, dict) else None)
+    name = family.get("name") if isinstance(family, dict) else family
+    return name in Family.registry.names() and Family.registry[str(name)].support is constraints.real
 
 
 def resolve_kind(config: dict[str, Any], flag: str | None) -> type[ModelSpec]:

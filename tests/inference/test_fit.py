@@ -17,6 +17,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from conftest import plausible
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions, Unobserved, Zero
@@ -580,11 +581,14 @@ def test_the_shape_of_popularity_is_recovered(recovered: tuple[Run, np.ndarray, 
 def suitable(log: Interactions, family: Family) -> Interactions:
     """The log as the family takes it: counts, clicks with true negatives, or ratings."""
     if family.outcome is Outcome.COUNT:
-        return log
+        value = plausible(family, torch.as_tensor(log.value), torch.as_tensor(log.trials)).numpy()
+        return replace(log, value=value)
     if family.outcome is Outcome.CLICK:
         return replace(log, value=(log.value > np.median(log.value)).astype(float), missing=Unobserved())
     noise = np.random.default_rng(0).normal(size=len(log))
-    return replace(log, value=np.log1p(log.value) + 0.1 * noise, missing=Unobserved())
+    value = np.log1p(log.value) + 0.1 * noise
+    value = plausible(family, torch.as_tensor(value), torch.as_tensor(log.trials)).numpy()
+    return replace(log, value=value, missing=Unobserved())
 
 
 def test_every_pair_fits_and_scores_every_pair(log: Interactions, predictor: Predictor, family: Family) -> None:

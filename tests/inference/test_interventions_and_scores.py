@@ -70,6 +70,16 @@ def drawn_predictor(p: Posterior, effect: float | None = 1.0) -> np.ndarray:
     return eta
 
 
+WIDE = dict.fromkeys(("hurdle-gamma", "exponential", "gamma", "negative-binomial"), 0.3)
+"""Families whose standard deviations feel the tail of e^eta, where a dot product is not the normal it is taken for."""
+
+
+def responses(family: Family, eta: np.ndarray) -> np.ndarray:
+    """The mean at drawn linear predictors, written down anew where there is a formula, else the family's own."""
+    own = lambda x: family.mean(torch.as_tensor(x)).numpy()  # noqa: E731
+    return RESPONSE.get(family.name, own)(eta)
+
+
 def standard_error(draws: np.ndarray) -> np.ndarray:
     return draws.std(0) / DRAWS**0.5
 
@@ -128,7 +138,7 @@ def test_pairs_are_cells_of_the_surface(posterior: Build, predictor: Predictor, 
 
 def test_predictive_is_the_mean_response_of_the_draws(posterior: Build, predictor: Predictor, family: Family) -> None:
     p = posterior(predictor, family)
-    response = RESPONSE[family.name](drawn_predictor(p))
+    response = responses(p.response, drawn_predictor(p))
     error = 4.5 * standard_error(response) + 0.01 * np.abs(response.mean(0)) + 0.002
     assert (np.abs(score(Predictive(), p, Observe()) - response.mean(0)) < error).all()
 
@@ -136,10 +146,12 @@ def test_predictive_is_the_mean_response_of_the_draws(posterior: Build, predicto
 def test_sd_and_quantiles_are_those_of_the_draws(posterior: Build, predictor: Predictor, family: Family) -> None:
     """Gamma effects are taken as lognormal there, which short rows of clicks feel most."""
     p = posterior(predictor, family)
-    response = RESPONSE[family.name](drawn_predictor(p))
+    response = responses(p.response, drawn_predictor(p))
     cells = surface(p, Observe(), EVERYONE)
     gamma = isinstance(predictor, LogAdditive)
-    np.testing.assert_allclose(cells.sd(), response.std(0), rtol=0.2 if gamma else 0.12, atol=0.002)
+    np.testing.assert_allclose(
+        cells.sd(), response.std(0), rtol=WIDE.get(family.name, 0.2 if gamma else 0.12), atol=0.002
+    )
     varied = np.ptp(np.quantile(response, [0.87, 0.93], axis=0), axis=0) > 1e-6  # a saturated cell is all ties
     for level in (0.1, 0.5, 0.9):
         covered = (response <= cells.quantile(level).numpy()).mean(0)[varied]

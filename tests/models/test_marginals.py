@@ -61,6 +61,7 @@ LAWS: dict[type, list[tuple[float, ...]]] = {
     dist.Normal: [(0.5, 0.9), (6.0, 3.0)],
 }
 FAMILIES: list[Family] = [family.example() for family in Family.registry]
+CELLS: list[Family] = [family for family in FAMILIES if not family.coupled]
 
 
 def registered(registry: dict[Any, Any], law: type) -> list[tuple[Predictor, Family]]:
@@ -68,7 +69,8 @@ def registered(registry: dict[Any, Any], law: type) -> list[tuple[Predictor, Fam
     # an Exponential is looked up as the Gamma it is
     example = marginals.as_gamma(law(*map(f64, LAWS[law][0])))
     pairs = itertools.product(PREDICTORS, FAMILIES)
-    return [(p, f) for p, f in pairs if marginals.found(registry, example, p, f) is not None]
+    either = (False, True)
+    return [(p, f) for p, f in pairs if any(marginals.found(registry, example, p, f, bases) for bases in either)]
 
 
 Case = tuple[type, tuple[float, ...], Predictor, Family]
@@ -162,6 +164,8 @@ def responses(predictor: Predictor, family: Family, law: type) -> tuple[Callable
         "poisson": (math.exp, math.exp),
         "gaussian": (lambda v: v, lambda v: v),
     }
+    if family.name not in of:  # its own mean, which is tested against its law
+        of[family.name] = (lambda v: float(family.mean(f64(v))),) * 2
     mean, rest = of[family.name]
     return (lambda eta, x: mean(linear(eta, x))), (lambda eta, x: rest(linear(eta, x)))
 

@@ -1,0 +1,49 @@
+"""Real-valued ratings of items that differ in how much their ratings scatter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from pyrorec.models.absent import ONLY_MISSING, Absent
+from pyrorec.models.families.gaussian import Gaussian
+
+
+@dataclass(frozen=True)
+class GaussianPerItem(Gaussian):
+    """r ~ N(eta, sd_i) with an sd of each item, learned (maths 6.5); a plain `sd` is where all of them start.
+
+    In a model `sd` is (items,); `for_items` gives the family of cells, whose sd is that of their items. An item of a
+    few ratings has a poor sd of its own: `Gaussian` shares one.
+    """
+
+    name: ClassVar[str] = "gaussian-per-item"
+    varies_by_item: ClassVar[bool] = True
+    absent: ClassVar[frozenset[Absent]] = ONLY_MISSING
+
+    sd: float | Tensor | tuple[float, ...] = 1.0  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sd, list):
+            object.__setattr__(self, "sd", tuple(self.sd))
+
+    def __str__(self) -> str:
+        values = torch.as_tensor(self.sd).detach().flatten()
+        if len(values) == 1:
+            return f"{type(self).__name__}(sd={float(values[0]):.3g})"
+        return (
+            f"{type(self).__name__}(sd={float(values.min()):.3g} to {float(values.max()):.3g} of {len(values)} items)"
+        )
+
+    def for_log(self, items: int) -> Self:
+        """One sd for each item; a number is repeated."""
+        return replace(self, sd=(self.sd,) * items) if isinstance(self.sd, float | int) else self
+
+    def for_items(self, item: Tensor) -> Self:
+        """The sds of some items, in the shape of their numbers."""
+        if isinstance(self.sd, float | int):
+            return self
+        return replace(self, sd=torch.as_tensor(self.sd, device=item.device)[item])
