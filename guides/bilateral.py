@@ -11,7 +11,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyrorec.guides.anchor import anchor
-from pyrorec.guides.encoder import RowEncoder
+from pyrorec.guides.encoder import RowEncoder, RowPosterior
 from pyrorec.guides.inputs import RowInput
 from pyrorec.guides.posterior import SidePosterior
 from pyrorec.models.affinities import log_mean_exp_factors
@@ -67,19 +67,35 @@ class BilateralGuide(PyroModule):
 
     def forward(self, batch: Batch, model: Bilateral) -> None:
         active, passive = model.sides(batch.side)
-        kept: SidePosterior = self.posterior[passive.name]  # type: ignore[assignment]
+        factors, effect = self._passive(passive, batch)
         with pyro.plate(f"{passive.name}s", passive.size), batch.weighing_latents():
-            pyro.sample(f"{passive.name}_factors", self.law(kept.factors))
-            if kept.effect is not None:
-                pyro.sample(passive.effect_name, self.law(kept.effect))
+            pyro.sample(f"{passive.name}_factors", self.law(factors))
+            if effect is not None:
+                pyro.sample(passive.effect_name, self.law(effect))
         with (
             pyro.plate(f"{active.name}s", active.size, subsample=batch.ids),
             batch.weighing_latents(),
         ):
-            q = self.encoder[active.name](batch.rows)
+            q = self.encode(active, batch.rows)
             pyro.sample(f"{active.name}_factors", self.law(q.factors))
             if q.effect is not None:
                 pyro.sample(active.effect_name, self.law(q.effect))
+
+    def _passive(self, side: Side, batch: Batch) -> tuple[dist.TorchDistribution, dist.TorchDistribution | None]:
+        """q of factors and effect of the side that is not observed: as kept, or from its encoder where rows are given.
+
+        An integrated effect has no encoder; its law is always the kept one.
+        """
+        kept = self._kept(side.name)
+        if batch.passive_rows is None:
+            return kept.factors, kept.effect
+        q = self.encode(side, batch.passive_rows)
+        return q.factors, kept.effect if q.effect is None else q.effect
+
+    def encode(self, side: Side, rows: SparseRows) -> RowPosterior:
+        """q of some rows of a side, as its encoder reads them."""
+        q: RowPosterior = self.encoder[side.name](rows)
+        return q
 
     @torch.no_grad()
     def refresh(self, model: Bilateral, side: str, rows: SparseRows) -> None:
@@ -93,6 +109,7 @@ class BilateralGuide(PyroModule):
             self._keep_factors(active, rows.take(ids), ids)
         if active.centred:
             active.centre.copy_(self._kept(side).mean.mean(0))
+            active.prior.recentre()
         self.refresh_effects(model, side, rows)
         self.train(was_training)
 
@@ -114,7 +131,7 @@ class BilateralGuide(PyroModule):
         return self.posterior[side]  # type: ignore[return-value]
 
     def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor) -> None:
-        q, kept = self.encoder[side.name](rows), self._kept(side.name)
+        q, kept = self.encode(side, rows), self._kept(side.name)
         kept.mean[ids] = q.factors.base_dist.loc
         kept.sd[ids] = q.factors.base_dist.scale
         if q.effect is not None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
+from pyrorec.inference.annealing import WarmUp
 from pyrorec.inference.bilateral_fitting import start
 from pyrorec.inference.checkpoints import (
     BEST,
@@ -138,8 +139,9 @@ def finish(fitting: Fitting, recorder: Recorder) -> None:
     if not fitting.holds_out or not training.finish_epochs:
         return
     short = replace(
-        training, epochs=training.finish_epochs, learning_rate=training.learning_rate * FINISHING_RATE, kl_warmup=0
-    )
+        training, epochs=training.finish_epochs, learning_rate=training.learning_rate * FINISHING_RATE, kl_warmup=0,
+        annealing=WarmUp(),
+    )  # fmt: skip
     context = replace(fitting.context, seed=fitting.context.seed + FINISHING_SEED)
     done = len(recorder.lines)
     train(

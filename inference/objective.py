@@ -9,6 +9,7 @@ import pyro.distributions as dist
 
 from pyrorec.guides import BilateralGuide, DeltaGuide
 from pyrorec.inference.elbo import AnalyticELBO, ExpectedELBO, MonteCarloELBO
+from pyrorec.inference.free_bits import FreeBitsELBO
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,19 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Analytic(Objective):
-    """The ELBO with every KL in closed form; refuses a pair that has none."""
+    """The ELBO with every KL in closed form; refuses a pair that has none.
+
+    `free_bits` is the KL in nats that each factor has for nothing, averaged over rows; above zero this is no bound.
+    """
+
+    free_bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.free_bits >= 0:
+            raise ValueError(f"free_bits must not be negative, not {self.free_bits}")
 
     def loss(self) -> AnalyticELBO:
-        return AnalyticELBO()
+        return FreeBitsELBO(self.free_bits) if self.free_bits else AnalyticELBO()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,16 @@ import numpy as np
 import tomli_w
 
 from pyrorec.data import Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
+from pyrorec.inference.annealing import Annealing, Cyclical, WarmUp
 from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
 from pyrorec.inference.plain_values import as_table, check_fields, check_positive
-from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
+from pyrorec.inference.schedule import ItemsThenUsers, Joint, Schedule, UsersThenItems
 from pyrorec.inference.settings import Training
 from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
+from pyrorec.models.component import Component
 from pyrorec.models.distributions import PopularityDistribution
+from pyrorec.models.factor_priors import FactorPrior
 from pyrorec.models.families import Family
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.posterior_families import PosteriorFamily
@@ -36,8 +39,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
 SCHEDULES: dict[str, type[Schedule]] = {
     "items-then-users": ItemsThenUsers,
     "users-then-items": UsersThenItems,
+    "joint": Joint,
 }
-
+ANNEALINGS: dict[str, type[Annealing]] = {"warm-up": WarmUp, "cyclical": Cyclical}
+NAMED: dict[str, dict[str, Any]] = {"objective": OBJECTIVES, "schedule": SCHEDULES, "annealing": ANNEALINGS}
+"""Parts of the training settings that have names of their own."""
 RULES: dict[str, type] = {"sum": Sum, "trials": Trials, "last": Last}
 PARTS: dict[str, Registry[Any]] = {
     "family": Family.registry,
@@ -48,6 +54,8 @@ PARTS: dict[str, Registry[Any]] = {
     "posterior": PosteriorFamily.registry,
     "sharing": Sharing.registry,
     "source": PriorSource.registry,
+    "user_prior": FactorPrior.registry,
+    "item_prior": FactorPrior.registry,
 }
 ModelSpec = BilateralModel | PopularityModel
 KINDS: dict[str, type[ModelSpec]] = {"bilateral": BilateralModel, "popularity": PopularityModel}
@@ -57,10 +65,15 @@ def model_to_plain(spec: ModelSpec) -> dict[str, Any]:
     """A model as nested plain values, its kind among them; what is None is left out."""
     plain = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
     for part in parts_of(type(spec)):
-        plain[part] = None if plain[part] is None else plain[part].to_dict()
+        plain[part] = None if plain[part] is None else plain_part(plain[part])
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
     kind = next(name for name, cls in KINDS.items() if type(spec) is cls)
     return {"kind": kind} | {name: value for name, value in plain.items() if value is not None}
+
+
+def plain_part(part: Component) -> dict[str, Any]:
+    """Name and fields of a part, with lists in place of tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in part.to_dict().items()}
 
 
 def model_from_plain(plain: dict[str, Any]) -> ModelSpec:
@@ -71,11 +84,16 @@ def model_from_plain(plain: dict[str, Any]) -> ModelSpec:
     check_positive({"scale": fields.get("scale")}, "model")
     known = parts_of(kind)
     given = {name: part_from_plain(name, value) if name in known else value for name, value in fields.items()}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    given = {name: as_tuple(value) for name, value in given.items()}
     try:
         return kind(**given)
     except UnfitPair as error:
         raise InputError(f"{error}.") from error
+
+
+def as_tuple(value: Any) -> Any:
+    """A list as a tuple, which settings hold; anything else as it is."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def kind_named(name: Any) -> type[ModelSpec]:
@@ -96,7 +114,7 @@ def part_from_plain(part: str, value: Any) -> Any:
     `part` is a key of `PARTS`. Raises InputError for names, fields and values that do not exist.
     """
     table = as_table(value, f"[model] {part}")
-    fields = {key: field for key, field in table.items() if key != "name"}
+    fields = {key: as_tuple(field) for key, field in table.items() if key != "name"}
     try:
         kind = PARTS[part][table["name"]]
     except KeyError as error:
@@ -110,10 +128,9 @@ def part_from_plain(part: str, value: Any) -> Any:
 
 
 def training_to_plain(training: Training) -> dict[str, Any]:
-    """Training settings as plain values; objective and schedule by name."""
+    """Training settings as plain values; objective, schedule and annealing by name."""
     plain = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
-    plain["objective"] = _named(OBJECTIVES, training.objective)
-    plain["schedule"] = _named(SCHEDULES, training.schedule)
+    plain |= {name: _named(known, plain[name]) for name, known in NAMED.items()}
     return {name: value for name, value in plain.items() if value is not None}
 
 
@@ -121,9 +138,7 @@ def training_from_plain(plain: dict[str, Any]) -> Training:
     """The inverse of `training_to_plain`. Raises InputError for names, fields and values that do not exist."""
     check_fields(Training, plain, "training")
     chosen = {
-        name: named_settings(known, plain[name], f"training.{name}")
-        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES))
-        if name in plain
+        name: named_settings(known, plain[name], f"training.{name}") for name, known in NAMED.items() if name in plain
     }
     try:
         return Training(**(plain | chosen))
@@ -132,7 +147,7 @@ def training_from_plain(plain: dict[str, Any]) -> Training:
 
 
 def named_settings(known: dict[str, Any], value: Any, section: str) -> Any:
-    """An objective or a schedule from its name, or from a table with its name and settings."""
+    """An objective, a schedule or an annealing from its name, or from a table with its name and settings."""
     table = as_table(value, f"[{section}]")
     if table["name"] not in known:
         raise InputError(f"[{section}] There is no '{table['name']}'; there are: {', '.join(known)}.")
@@ -148,7 +163,8 @@ def _named(known: dict[str, Any], value: Any) -> dict[str, Any]:
     name = next((name for name, cls in known.items() if type(value) is cls), None)
     if name is None:
         raise InputError(f"{value!r} cannot be saved, as it is none of {', '.join(known)}; add its class to them.")
-    return {"name": name, **dataclasses.asdict(value)}
+    fields = {name: field for name, field in dataclasses.asdict(value).items() if field is not None}
+    return {"name": name, **fields}
 
 
 def missing_to_plain(missing: Missing) -> str | float:

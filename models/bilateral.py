@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyrorec.models.component import Learned, Parts
 from pyrorec.models.distributions import PopularityDistribution, Scale
+from pyrorec.models.factor_priors import FactorPrior, Standard
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.predictors import LogAdditive, Offset, UnfitPair
 from pyrorec.models.rows import INTEGRATED, IndependentRows, RowDistribution, SparseRows
@@ -30,7 +31,8 @@ class BilateralModel:
     `popularity` and `activity` default to the predictor's own choice; `activity` is the mirrored effect of
     users. `scale` is the prior sd of each factor on both sides, by default K^(-1/4), so that a dot product
     has variance one (maths 6.4). `hidden` are the widths of the encoders' layers. `binarise` turns values
-    above zero into 1 before anything else; a Poisson family then speaks of click probabilities.
+    above zero into 1 before anything else; a Poisson family then speaks of click probabilities. `user_prior` and
+    `item_prior` are the priors of the factors, such as `Cap()`, whose mean is read off features.
 
     Raises UnfitPair when family, predictor and popularity do not fit.
     """
@@ -43,6 +45,8 @@ class BilateralModel:
     scale: float | None = None
     binarise: bool = False
     hidden: tuple[int, ...] = (100,)
+    user_prior: FactorPrior = field(default_factory=Standard)
+    item_prior: FactorPrior = field(default_factory=Standard)
 
     def __post_init__(self) -> None:
         if self.factors < 1:
@@ -95,13 +99,15 @@ class BilateralModel:
 class Batch:
     """Some rows of one side: `ids` (rows,) and what was observed in them.
 
-    `kl_weight` scales every latent site of both sides (KL warm-up; 1 is the ELBO).
+    `kl_weight` scales every latent site of both sides (KL warm-up; 1 is the ELBO). `passive_rows` are all rows of the
+    other side, where its posterior is to come from its encoder with gradient, and not from what is kept.
     """
 
     side: str
     ids: Tensor
     rows: SparseRows
     kl_weight: float = 1.0
+    passive_rows: SparseRows | None = None
 
     def weighing_latents(self) -> AbstractContextManager[Any]:
         """The context in which latent sites count with `kl_weight`; none where that is 1, as handlers cost time."""
@@ -121,11 +127,16 @@ class Bilateral(PyroModule):
 
     Sites: `user_factors`, `item_factors`, `popularity`, `activity` and `value` (the rows of the batch's
     side). The effect of the batch's own side is no site where the predictor integrates it out. `missing_weight`
-    is what a cell absent from the log weighs, taken as zero; `level` is where the intercept starts.
+    is what a cell absent from the log weighs, taken as zero; `level` is where the intercept starts; `features` holds
+    by side, (rows, columns), what a prior reads.
     """
 
-    def __init__(self, spec: BilateralModel, users: int, items: int, missing_weight: float, level: float) -> None:
+    def __init__(
+        self, spec: BilateralModel, users: int, items: int, missing_weight: float, level: float,
+        features: dict[str, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        given = features or {}
         self.spec, self.missing_weight = spec, missing_weight
         common = (spec.factors, spec.factor_scale, spec.predictor)
         centred = spec.predictor.scale is not None
@@ -133,8 +144,12 @@ class Bilateral(PyroModule):
             {
                 "family": Learned(spec.family),
                 "level": Level(level),
-                "user": Side("user", "activity", users, *common, spec.activity, centred=centred),
-                "item": Side("item", "popularity", items, *common, spec.popularity, centred=False),
+                "user": Side(
+                    "user", "activity", users, *common, spec.activity, centred, spec.user_prior, given.get("user")
+                ),
+                "item": Side(
+                    "item", "popularity", items, *common, spec.popularity, False, spec.item_prior, given.get("item")
+                ),
             }
         )
 
@@ -169,11 +184,11 @@ class Bilateral(PyroModule):
     def forward(self, batch: Batch) -> RowDistribution:
         active, passive = self.sides(batch.side)
         with pyro.plate(f"{passive.name}s", passive.size), batch.weighing_latents():
-            loadings = passive.sample_factors(passive.size)
+            loadings = passive.sample_factors()
             other = passive.sample_effect(passive.size) if passive.effect else None
         with pyro.plate(f"{active.name}s", active.size, subsample=batch.ids):
             with batch.weighing_latents():
-                factors = active.sample_factors(len(batch.ids))
+                factors = active.sample_factors(batch.ids)
                 own = None
                 if active.effect and not self.integrates(active):
                     own = active.sample_effect(len(batch.ids))
@@ -205,8 +220,8 @@ class Bilateral(PyroModule):
         return kind(family, left, right, self.missing_weight, effect.shape)  # type: ignore[attr-defined]
 
     def factor_variances(self) -> tuple[float, float]:
-        """Prior variance of each factor of users and of items."""
-        return self.spec.factor_scale**2, self.spec.factor_scale**2
+        """Prior variance of each factor of users and of items; where factors differ, their mean."""
+        return self.user.prior.variance(), self.item.prior.variance()
 
     @contextmanager
     def only(self, side: str) -> Iterator[None]:

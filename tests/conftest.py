@@ -19,6 +19,7 @@ from pyrorec.inference.train import module_local
 from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import Batch, Bilateral, BilateralModel
 from pyrorec.models.distributions import PopularityDistribution, Prior
+from pyrorec.models.factor_priors import FactorPrior
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.laws import single
 from pyrorec.models.popularity import Popularity, PopularityModel, RecordBatch
@@ -38,6 +39,7 @@ REGISTRIES: list[Registry[Any]] = [
     PosteriorFamily.registry,
     Sharing.registry,
     PriorSource.registry,
+    FactorPrior.registry,
 ]
 """Every registry that tests must leave as they found it, and whose classes the conformance tests go through."""
 

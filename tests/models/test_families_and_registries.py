@@ -45,6 +45,7 @@ def test_the_registries_hold_what_the_house_offers() -> None:
         "posterior family": ["gamma", "inverse-gaussian", "lognormal", "normal", "weibull"],
         "sharing": ["interaction", "item", "period"],
         "prior source": ["earlier", "exposure", "learned"],
+        "factor prior": ["cap", "learned-scale", "standard"],
     }  # fmt: skip
 
 
