@@ -11,8 +11,8 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyrorec.guides.anchor import anchor
-from pyrorec.guides.encoder import RowEncoder, RowPosterior
-from pyrorec.guides.inputs import RowInput
+from pyrorec.guides.encoder import RowPosterior
+from pyrorec.guides.encoders import Encoder, RowEncoding, Setting
 from pyrorec.guides.posterior import SidePosterior
 from pyrorec.models.affinities import log_mean_exp_factors
 from pyrorec.models.bilateral import Batch, Bilateral
@@ -48,17 +48,21 @@ class BilateralGuide(PyroModule):
         varies: dict[str, bool] | None = None,
     ) -> None:
         super().__init__()
+        encoding = model.spec.encoder or RowEncoding(hidden=model.spec.hidden)
         self.encoder = Parts()
         self.posterior = Parts()
         for side in (model.user, model.item):
-            inputs = RowInput(rows[side.name], model.spec.family.outcome, None if varies is None else varies[side.name])
             sampled = side.effect is not None and not model.integrates(side)
-            self.encoder[side.name] = RowEncoder(
-                rows[side.name], inputs, model.spec.hidden, side.factors, side.scale, sampled, dropout
-            )
+            setting = Setting(
+                rows[side.name], model.spec.family.outcome, None if varies is None else varies[side.name],
+                side.factors, side.scale, sampled, dropout,
+            )  # fmt: skip
+            self.encoder[side.name] = encoding.build(setting)
             kept = SidePosterior(side.size, side.factors, side.scale, side.effect.start if side.effect else None)
             if kept.scale is Scale.RATE:
                 kept.set_effect(starting_frailty(rows[side.name].totals, float(side.effect.start.shape)))  # type: ignore[union-attr]
+            if self.encoder[side.name].reads_others:
+                kept.mean.normal_(std=side.scale)  # rows start apart, or every row of the other side would look alike
             self.posterior[side.name] = kept
 
     def law(self, q: dist.TorchDistribution) -> dist.TorchDistribution:
@@ -67,7 +71,7 @@ class BilateralGuide(PyroModule):
 
     def forward(self, batch: Batch, model: Bilateral) -> None:
         active, passive = model.sides(batch.side)
-        factors, effect = self._passive(passive, batch)
+        factors, effect = self._passive(model, passive, batch)
         with pyro.plate(f"{passive.name}s", passive.size), batch.weighing_latents():
             pyro.sample(f"{passive.name}_factors", self.law(factors))
             if effect is not None:
@@ -76,12 +80,14 @@ class BilateralGuide(PyroModule):
             pyro.plate(f"{active.name}s", active.size, subsample=batch.ids),
             batch.weighing_latents(),
         ):
-            q = self.encode(active, batch.rows)
+            q = self.encode(model, active, batch.rows)
             pyro.sample(f"{active.name}_factors", self.law(q.factors))
             if q.effect is not None:
                 pyro.sample(active.effect_name, self.law(q.effect))
 
-    def _passive(self, side: Side, batch: Batch) -> tuple[dist.TorchDistribution, dist.TorchDistribution | None]:
+    def _passive(
+        self, model: Bilateral, side: Side, batch: Batch
+    ) -> tuple[dist.TorchDistribution, dist.TorchDistribution | None]:
         """q of factors and effect of the side that is not observed: as kept, or from its encoder where rows are given.
 
         An integrated effect has no encoder; its law is always the kept one.
@@ -89,12 +95,15 @@ class BilateralGuide(PyroModule):
         kept = self._kept(side.name)
         if batch.passive_rows is None:
             return kept.factors, kept.effect
-        q = self.encode(side, batch.passive_rows)
+        q = self.encode(model, side, batch.passive_rows)
         return q.factors, kept.effect if q.effect is None else q.effect
 
-    def encode(self, side: Side, rows: SparseRows) -> RowPosterior:
-        """q of some rows of a side, as its encoder reads them."""
-        q: RowPosterior = self.encoder[side.name](rows)
+    def encode(self, model: Bilateral, side: Side, rows: SparseRows) -> RowPosterior:
+        """q of some rows of a side, as its encoder reads them: rows of the log, or any others on the same columns."""
+        _, passive = model.sides(side.name)
+        encoder: Encoder = self.encoder[side.name]  # type: ignore[assignment]
+        others = self._kept(passive.name).mean - passive.centre if encoder.reads_others else None
+        q: RowPosterior = encoder(rows, others)
         return q
 
     @torch.no_grad()
@@ -106,7 +115,7 @@ class BilateralGuide(PyroModule):
         active, _ = model.sides(side)
         was_training, _ = self.training, self.eval()
         for ids in row_chunks(rows):
-            self._keep_factors(active, rows.take(ids), ids)
+            self._keep_factors(model, active, rows.take(ids), ids)
         if active.centred:
             active.centre.copy_(self._kept(side).mean.mean(0))
             active.prior.recentre()
@@ -124,14 +133,14 @@ class BilateralGuide(PyroModule):
 
     def anchor(self, model: Bilateral, side: str) -> None:
         """Moves the level of a side's effects into the intercept; see `pyrorec.guides.anchor`."""
-        encoder: RowEncoder = self.encoder[side]  # type: ignore[assignment]
+        encoder: Encoder = self.encoder[side]  # type: ignore[assignment]
         anchor(model, model.sides(side)[0], self._kept(side), encoder.effect_head)
 
     def _kept(self, side: str) -> SidePosterior:
         return self.posterior[side]  # type: ignore[return-value]
 
-    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor) -> None:
-        q, kept = self.encode(side, rows), self._kept(side.name)
+    def _keep_factors(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> None:
+        q, kept = self.encode(model, side, rows), self._kept(side.name)
         kept.mean[ids] = q.factors.base_dist.loc
         kept.sd[ids] = q.factors.base_dist.scale
         if q.effect is not None:
@@ -171,8 +180,8 @@ class DeltaGuide(BilateralGuide):
     def law(self, q: dist.TorchDistribution) -> dist.TorchDistribution:
         return dist.Delta(q.mean, event_dim=len(q.event_shape))
 
-    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor) -> None:
-        super()._keep_factors(side, rows, ids)
+    def _keep_factors(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> None:
+        super()._keep_factors(model, side, rows, ids)
         kept = self._kept(side.name)
         kept.sd[ids] = 0.0
         if kept.scale is Scale.LOG:

@@ -11,6 +11,7 @@ import numpy as np
 import tomli_w
 
 from pyrorec.data import Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
+from pyrorec.guides.encoders import Encoding
 from pyrorec.inference.annealing import Annealing, Cyclical, WarmUp
 from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
 from pyrorec.inference.plain_values import as_table, check_fields, check_positive
@@ -18,7 +19,6 @@ from pyrorec.inference.schedule import ItemsThenUsers, Joint, Schedule, UsersThe
 from pyrorec.inference.settings import Training
 from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
-from pyrorec.models.component import Component
 from pyrorec.models.distributions import PopularityDistribution
 from pyrorec.models.factor_priors import FactorPrior
 from pyrorec.models.families import Family
@@ -54,6 +54,7 @@ PARTS: dict[str, Registry[Any]] = {
     "posterior": PosteriorFamily.registry,
     "sharing": Sharing.registry,
     "source": PriorSource.registry,
+    "encoder": Encoding.registry,
     "user_prior": FactorPrior.registry,
     "item_prior": FactorPrior.registry,
 }
@@ -65,15 +66,10 @@ def model_to_plain(spec: ModelSpec) -> dict[str, Any]:
     """A model as nested plain values, its kind among them; what is None is left out."""
     plain = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
     for part in parts_of(type(spec)):
-        plain[part] = None if plain[part] is None else plain_part(plain[part])
+        plain[part] = None if plain[part] is None else plain[part].to_dict()
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
     kind = next(name for name, cls in KINDS.items() if type(spec) is cls)
     return {"kind": kind} | {name: value for name, value in plain.items() if value is not None}
-
-
-def plain_part(part: Component) -> dict[str, Any]:
-    """Name and fields of a part, with lists in place of tuples."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in part.to_dict().items()}
 
 
 def model_from_plain(plain: dict[str, Any]) -> ModelSpec:
@@ -84,16 +80,11 @@ def model_from_plain(plain: dict[str, Any]) -> ModelSpec:
     check_positive({"scale": fields.get("scale")}, "model")
     known = parts_of(kind)
     given = {name: part_from_plain(name, value) if name in known else value for name, value in fields.items()}
-    given = {name: as_tuple(value) for name, value in given.items()}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     try:
         return kind(**given)
     except UnfitPair as error:
         raise InputError(f"{error}.") from error
-
-
-def as_tuple(value: Any) -> Any:
-    """A list as a tuple, which settings hold; anything else as it is."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def kind_named(name: Any) -> type[ModelSpec]:
@@ -114,7 +105,7 @@ def part_from_plain(part: str, value: Any) -> Any:
     `part` is a key of `PARTS`. Raises InputError for names, fields and values that do not exist.
     """
     table = as_table(value, f"[model] {part}")
-    fields = {key: as_tuple(field) for key, field in table.items() if key != "name"}
+    fields = {key: field for key, field in table.items() if key != "name"}
     try:
         kind = PARTS[part][table["name"]]
     except KeyError as error:

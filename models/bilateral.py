@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyrorec.models.component import Learned, Parts
 from pyrorec.models.distributions import PopularityDistribution, Scale
+from pyrorec.models.encoding import Encoding
 from pyrorec.models.factor_priors import FactorPrior, Standard
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.predictors import LogAdditive, Offset, UnfitPair
@@ -23,6 +24,9 @@ from pyrorec.models.rows.decode import with_offsets
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.side import Side
 
+HIDDEN = (100,)
+"""Widths of the row encoder where nobody says."""
+
 
 @dataclass(frozen=True)
 class BilateralModel:
@@ -30,7 +34,8 @@ class BilateralModel:
 
     `popularity` and `activity` default to the predictor's own choice; `activity` is the mirrored effect of
     users. `scale` is the prior sd of each factor on both sides, by default K^(-1/4), so that a dot product
-    has variance one (maths 6.4). `hidden` are the widths of the encoders' layers. `binarise` turns values
+    has variance one (maths 6.4). `encoder` is one of `pyrorec.guides.encoders`; `hidden` is short for the widths of
+    the row encoder, the default. `binarise` turns values
     above zero into 1 before anything else; a Poisson family then speaks of click probabilities. `user_prior` and
     `item_prior` are the priors of the factors, such as `Cap()`, whose mean is read off features.
 
@@ -44,11 +49,14 @@ class BilateralModel:
     activity: PopularityDistribution | None = None
     scale: float | None = None
     binarise: bool = False
-    hidden: tuple[int, ...] = (100,)
+    hidden: tuple[int, ...] = HIDDEN
+    encoder: Encoding | None = None
     user_prior: FactorPrior = field(default_factory=Standard)
     item_prior: FactorPrior = field(default_factory=Standard)
 
     def __post_init__(self) -> None:
+        if self.encoder is not None and self.hidden != HIDDEN:
+            raise UnfitPair("hidden is short for a row encoder of these widths: give them to the encoder instead")
         if self.factors < 1:
             raise UnfitPair(f"factors must be at least 1, not {self.factors}")
         if not isinstance(self.predictor, Offset):

@@ -32,7 +32,8 @@ class Component(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Name and fields, as plain values that a TOML file can hold."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"name": self.name, **fields}
+        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        return {"name": self.name, **lists}
 
 
 C = TypeVar("C", bound=Component)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pyrorec.guides import BilateralGuide
+from pyrorec.guides.encoders import Encoding
 from pyrorec.guides.popularity import PopularityGuide, starting_numbers
 from pyrorec.guides.record_encoder import GroupRecords, RecordEncoder
 from pyrorec.inference.records import Records
@@ -39,6 +40,7 @@ REGISTRIES: list[Registry[Any]] = [
     PosteriorFamily.registry,
     Sharing.registry,
     PriorSource.registry,
+    Encoding.registry,
     FactorPrior.registry,
 ]
 """Every registry that tests must leave as they found it, and whose classes the conformance tests go through."""

@@ -29,6 +29,7 @@ class Cap(FactorPrior):
     learned_scale: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden widths must be above zero, not {list(self.hidden)}")
 

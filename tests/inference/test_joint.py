@@ -135,7 +135,7 @@ def test_free_bits_floor_each_factor(tiny: Callable[..., Tiny]) -> None:
     plain = AnalyticELBO()
     with torch.no_grad():
         base = float(loss_of(fit, batch, plain))
-        active = fit.guide.encode(fit.model.user, batch.rows).factors.base_dist
+        active = fit.guide.encode(fit.model, fit.model.user, batch.rows).factors.base_dist
         laws = {"user": active, "item": fit.guide.posterior["item"].factors.base_dist}
         lift = 0.0
         for side, q in laws.items():
