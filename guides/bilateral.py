@@ -102,7 +102,7 @@ class BilateralGuide(PyroModule):
         """q of some rows of a side, as its encoder reads them: rows of the log, or any others on the same columns."""
         _, passive = model.sides(side.name)
         encoder: Encoder = self.encoder[side.name]  # type: ignore[assignment]
-        others = self._kept(passive.name).mean - passive.centre if encoder.reads_others else None
+        others = self._kept(passive.name).mean if encoder.reads_others else None
         q: RowPosterior = encoder(rows, others)
         return q
 

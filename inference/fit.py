@@ -33,6 +33,7 @@ from pyrorec.inference.run import Run
 from pyrorec.inference.settings import Context, Training, default_training
 from pyrorec.inference.train import Fitting, local_randomness, train
 from pyrorec.inference.validation import Score
+from pyrorec.inference.warm_start import start_from as warm_start
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.popularity import PopularityModel
 
@@ -50,13 +51,15 @@ def fit(
     seed: int | None = None,
     training: Training | None = None,
     context: Context | None = None,
+    start_from: Run | None = None,
 ) -> Run:
     """Trains the model on a log by stochastic variational inference (or MAP) and returns the run.
 
     A model of None is chosen from the log's values (see `choose`), and the choice is logged and kept in
-    `run.reason`. `seed` is short for a context that differs only in it. The same seed gives the same result bit
-    for bit on the same machine's CPU. Raises InputError for a log that the model cannot describe or a device that is
-    not there, NonFiniteLoss when training diverges.
+    `run.reason`. `seed` is short for a context that differs only in it. `start_from` is a run of a like model, whose
+    parameters are where training starts, matched by id (see `pyrorec.inference.warm_start`). The same seed gives the
+    same result bit for bit on the same machine's CPU. Raises InputError for a log that the model cannot describe or a
+    device that is not there, NonFiniteLoss when training diverges.
     """
     if not isinstance(log, Interactions):
         raise InputError(
@@ -75,6 +78,8 @@ def fit(
     context = replace(context, threads=context.threads or threads_for(log))
     with local_randomness(context):
         fitting = begin(model, log, held_out, training, context)
+        if start_from is not None:
+            warm_start(fitting, log, start_from)
         recorder = Recorder(fitting.watcher(), context.folder)
         if context.resume:
             recorder.resume(fitting)

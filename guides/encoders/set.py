@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from pyrorec.guides.encoders.base import Encoder, Layered, Setting, pooled
 from pyrorec.models.rows import SparseRows
 
+FLOOR = 1e-4
+"""Smallest variance that is scaled up to one, as a share of the largest."""
+
 
 @dataclass(frozen=True)
 class SetEncoding(Layered):
-    """The other side's posterior means, summed over the row's cells in both channels, through `hidden` layers.
+    """The other side's posterior means, whitened and summed over the row's cells in both channels, through `hidden`
+    layers.
 
     Its parameters do not grow with the catalogue, and a row of an item or user that came later is read like any other.
     Each side is read off the other's last refresh, without gradient.
@@ -32,7 +36,7 @@ class SetEncoder(Encoder):
     reads_others: ClassVar[bool] = True
 
     def make_first(self, setting: Setting, width: int, summaries: int) -> None:
-        spread = setting.factors**-0.5 / setting.scale
+        spread = setting.factors**-0.5
         self.pattern = nn.Parameter(torch.randn(setting.factors, width) * spread)
         self.value = nn.Parameter(torch.randn(setting.factors, width) * spread) if self.inputs.varies else None
         self.lengths = nn.Parameter(torch.randn(summaries, width) * 0.3)
@@ -40,5 +44,19 @@ class SetEncoder(Encoder):
 
     def first(self, rows: SparseRows, pattern: Tensor, value: Tensor | None, others: Tensor | None) -> Tensor:
         assert others is not None
+        others = whitened(others)
         h = self.bias + self.summary(rows) @ self.lengths + pooled(rows, others, pattern) @ self.pattern
         return h if self.value is None or value is None else h + pooled(rows, others, value) @ self.value
+
+
+@torch.no_grad()
+def whitened(others: Tensor) -> Tensor:
+    """Rows (columns, K) with mean 0 and covariance near I, turned as little as that allows.
+
+    Pooling back and forth is a power iteration, under which all rows would come to look like the strongest direction,
+    popularity; between orthogonal directions it finds K of them.
+    """
+    centred = others - others.mean(0)
+    value, vector = torch.linalg.eigh(centred.T @ centred / len(centred))
+    root = value.clamp_min(FLOOR * float(value.max())).rsqrt()
+    return centred @ (vector * root) @ vector.T
