@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyro.distributions as dist
 
 from pyrorec.guides import BilateralGuide, DeltaGuide
+from pyrorec.guides.stored import StoredGuide
 from pyrorec.inference.elbo import AnalyticELBO, ExpectedELBO, MonteCarloELBO
 from pyrorec.inference.free_bits import FreeBitsELBO
 
@@ -53,6 +54,31 @@ class Expected(Objective):
 
     def loss(self) -> ExpectedELBO:
         return ExpectedELBO()
+
+
+@dataclass(frozen=True)
+class Integrated(Objective):
+    """The analytic ELBO with the passive side integrated out of the likelihood, exactly, at each draw of the active
+    side: the same objective with less noise (maths 6.4). For the bilateral model, predictors plain and additive."""
+
+    def loss(self) -> ExpectedELBO:
+        return ExpectedELBO()
+
+
+@dataclass(frozen=True)
+class StoredSample(Objective):
+    """One draw of the passive side's factors serves a whole phase, as in cornac: for comparison only.
+
+    It is the gradient of another objective, with a large bias (maths 6.2); the ELBO it logs is an estimate from that
+    one draw. For the bilateral model.
+    """
+
+    def loss(self) -> AnalyticELBO:
+        return AnalyticELBO()
+
+    @property
+    def guide(self) -> type[BilateralGuide]:
+        return StoredGuide
 
 
 @dataclass(frozen=True)

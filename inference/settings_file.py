@@ -13,7 +13,16 @@ import tomli_w
 from pyrorec.data import Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
 from pyrorec.guides.encoders import Encoding
 from pyrorec.inference.annealing import Annealing, Cyclical, WarmUp
-from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
+from pyrorec.inference.objective import (
+    MAP,
+    Analytic,
+    Expected,
+    Integrated,
+    MonteCarlo,
+    Objective,
+    ScoreFunction,
+    StoredSample,
+)
 from pyrorec.inference.plain_values import as_table, check_fields, check_positive
 from pyrorec.inference.schedule import ItemsThenUsers, Joint, Schedule, UsersThenItems
 from pyrorec.inference.settings import Training
@@ -35,6 +44,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "monte-carlo": MonteCarlo,
     "score-function": ScoreFunction,
     "map": MAP,
+    "integrated": Integrated,
+    "stored-sample": StoredSample,
 }
 SCHEDULES: dict[str, type[Schedule]] = {
     "items-then-users": ItemsThenUsers,

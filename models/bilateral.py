@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.nn import PyroModule
@@ -21,6 +23,7 @@ from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.predictors import LogAdditive, Offset, UnfitPair
 from pyrorec.models.rows import INTEGRATED, IndependentRows, RowDistribution, SparseRows
 from pyrorec.models.rows.decode import with_offsets
+from pyrorec.models.rows.expected import NormalPredictor, expected_log_prob
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.side import Side
 
@@ -201,8 +204,32 @@ class Bilateral(PyroModule):
                 if active.effect and not self.integrates(active):
                     own = active.sample_effect(len(batch.ids))
             rows = self.row_distribution(active, factors, loadings, own, other)
-            pyro.sample("value", rows, obs=batch.rows)  # type: ignore[arg-type]
+            expected = partial(self.expected_log_prob, batch)
+            pyro.sample("value", rows, obs=batch.rows, infer={"expected": expected})  # type: ignore[arg-type]
         return rows
+
+    def expected_log_prob(
+        self, batch: Batch, laws: dict[str, dist.TorchDistribution], drawn: dict[str, Tensor]
+    ) -> Tensor:
+        """Log-likelihood of a batch's rows given their own draws, the other side integrated over its laws, (rows,).
+
+        eta is normal given the row (maths 6.4, 7.2). Raises UnfitPair where its own effect is integrated out of the
+        row, which leaves no closed form.
+        """
+        active, passive = self.sides(batch.side)
+        if self.integrates(active):
+            raise UnfitPair(
+                "the other side cannot be integrated out of a row whose own frailty is: take objective analytic, or "
+                "predictor plain or additive"
+            )
+        row = self.level.intercept.expand(len(batch.ids))
+        if active.effect is not None:
+            row = row + active.offset(drawn[active.effect_name])
+        other = laws.get(passive.effect_name)
+        column = None if other is None else passive.predictor.value().offset_moments(other)
+        factors, loadings = drawn[f"{active.name}_factors"] - active.centre, laws[f"{passive.name}_factors"]
+        eta = NormalPredictor.of(factors, loadings.mean - passive.centre, loadings.stddev, row, column)
+        return expected_log_prob(self.family.value(), self.missing_weight, eta, batch.rows)
 
     def row_distribution(
         self, active: Side, factors: Tensor, loadings: Tensor, own: Tensor | None, other: Tensor | None

@@ -22,7 +22,9 @@ _HOMES = {
     "pyrorec.inference.evaluate": ("evaluate",),
     "pyrorec.inference.fit": ("fit",),
     "pyrorec.inference.intervention": ("Deconfound", "Intervention", "Observe", "SetPopularity", "Temper"),
-    "pyrorec.inference.objective": ("MAP", "Analytic", "Expected", "MonteCarlo", "ScoreFunction"),
+    "pyrorec.inference.objective": (
+        "MAP", "Analytic", "Expected", "Integrated", "MonteCarlo", "ScoreFunction", "StoredSample",
+    ),
     "pyrorec.inference.pairwise": ("Pd", "Pda"),
     "pyrorec.inference.level": ("ShiftPrior",),
     "pyrorec.inference.recalibrate": ("recalibrate", "shift_by_propensity"),

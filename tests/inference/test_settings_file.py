@@ -14,7 +14,16 @@ import pytest
 
 from pyrorec.data import InputError, Missing, Unobserved, Weighted, Zero
 from pyrorec.inference.annealing import Annealing, Cyclical, WarmUp
-from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
+from pyrorec.inference.objective import (
+    MAP,
+    Analytic,
+    Expected,
+    Integrated,
+    MonteCarlo,
+    Objective,
+    ScoreFunction,
+    StoredSample,
+)
 from pyrorec.inference.schedule import ItemsThenUsers, Joint, Schedule, UsersThenItems
 from pyrorec.inference.settings import Training
 from pyrorec.inference.settings_file import (
@@ -128,7 +137,7 @@ def test_every_objective_and_schedule_is_covered_here() -> None:
 
 OBJECTIVES: list[Objective] = [
     Analytic(), Analytic(free_bits=0.1), Expected(), MonteCarlo(), MonteCarlo(particles=5), ScoreFunction(),
-    ScoreFunction(particles=3), MAP(),
+    ScoreFunction(particles=3), MAP(), Integrated(), StoredSample(),
 ]  # fmt: skip
 SCHEDULES: list[Schedule] = [
     ItemsThenUsers(), ItemsThenUsers(passes=3), UsersThenItems(), UsersThenItems(item_passes=2), Joint(),
@@ -180,7 +189,10 @@ def test_names_and_values_that_do_not_exist_are_refused() -> None:
         with pytest.raises(InputError, match=match):
             model_from_plain(plain)
     for plain, match in (
-        ({"objective": "exact"}, "no 'exact'; there are: analytic, expected, monte-carlo, score-function, map"),
+        (
+            {"objective": "exact"},
+            "no 'exact'; there are: analytic, expected, monte-carlo, score-function, map, integrated, stored-sample",
+        ),
         ({"schedule": {"name": "users-then-items", "passes": 0}}, "passes must be at least 1"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"epochs": 2.5}, "epochs must be a whole number"),
