@@ -11,6 +11,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyrorec.guides.anchor import anchor
+from pyrorec.guides.covariances import Diagonal
 from pyrorec.guides.encoder import RowPosterior
 from pyrorec.guides.encoders import Encoder, RowEncoding, Setting
 from pyrorec.guides.posterior import SidePosterior
@@ -55,7 +56,7 @@ class BilateralGuide(PyroModule):
             sampled = side.effect is not None and not model.integrates(side)
             setting = Setting(
                 rows[side.name], model.spec.family.outcome, None if varies is None else varies[side.name],
-                side.factors, side.scale, sampled, dropout,
+                side.factors, side.scale, sampled, dropout, model.spec.covariance or Diagonal(),
             )  # fmt: skip
             self.encoder[side.name] = encoding.build(setting)
             kept = SidePosterior(side.size, side.factors, side.scale, side.effect.start if side.effect else None)
@@ -141,8 +142,7 @@ class BilateralGuide(PyroModule):
 
     def _keep_factors(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> None:
         q, kept = self.encode(model, side, rows), self._kept(side.name)
-        kept.mean[ids] = q.factors.base_dist.loc
-        kept.sd[ids] = q.factors.base_dist.scale
+        kept.mean[ids], kept.sd[ids] = q.marginals
         if q.effect is not None:
             kept.set_effect(q.effect, ids)
 

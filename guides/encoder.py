@@ -16,6 +16,13 @@ class RowPosterior:
     factors: dist.TorchDistribution
     effect: dist.TorchDistribution | None
 
+    @property
+    def marginals(self) -> tuple[Tensor, Tensor]:
+        """Mean and sd of every factor, (rows, K)."""
+        if isinstance(self.factors, dist.Independent):
+            return self.factors.base_dist.loc, self.factors.base_dist.scale
+        return self.factors.mean, self.factors.stddev
+
 
 class NormalHead(nn.Module):
     """A normal law read off a hidden layer: mean affine, sd = scale x sigmoid(affine).
@@ -38,6 +45,10 @@ class NormalHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return self.mean(hidden), self.scale * torch.sigmoid(self.raw_sd(hidden)) + 1e-6
+
+    def law(self, hidden: Tensor) -> dist.TorchDistribution:
+        """The normal law of each row, batch shape (rows,), event shape (outputs,)."""
+        return dist.Normal(*self(hidden)).to_event(1)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, sd: Tensor) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import tomli_w
 
 from pyrorec.data import Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
+from pyrorec.guides.covariances import Covariance
 from pyrorec.guides.encoders import Encoding
 from pyrorec.inference.annealing import Annealing, Cyclical, WarmUp
 from pyrorec.inference.objective import (
@@ -66,6 +67,7 @@ PARTS: dict[str, Registry[Any]] = {
     "sharing": Sharing.registry,
     "source": PriorSource.registry,
     "encoder": Encoding.registry,
+    "covariance": Covariance.registry,
     "user_prior": FactorPrior.registry,
     "item_prior": FactorPrior.registry,
 }

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pyrorec.models.component import Learned, Parts
 from pyrorec.models.distributions import PopularityDistribution, Scale
-from pyrorec.models.encoding import Encoding
+from pyrorec.models.encoding import Covariance, Encoding
 from pyrorec.models.factor_priors import FactorPrior, Standard
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.predictors import LogAdditive, Offset, UnfitPair
@@ -38,7 +38,8 @@ class BilateralModel:
     `popularity` and `activity` default to the predictor's own choice; `activity` is the mirrored effect of
     users. `scale` is the prior sd of each factor on both sides, by default K^(-1/4), so that a dot product
     has variance one (maths 6.4). `encoder` is one of `pyrorec.guides.encoders`; `hidden` is short for the widths of
-    the row encoder, the default. `binarise` turns values
+    the row encoder, the default; `covariance`, diagonal by default, is that of a row's factors in q, one of
+    `pyrorec.guides.covariances`. `binarise` turns values
     above zero into 1 before anything else; a Poisson family then speaks of click probabilities. `user_prior` and
     `item_prior` are the priors of the factors, such as `Cap()`, whose mean is read off features.
 
@@ -54,6 +55,7 @@ class BilateralModel:
     binarise: bool = False
     hidden: tuple[int, ...] = HIDDEN
     encoder: Encoding | None = None
+    covariance: Covariance | None = None
     user_prior: FactorPrior = field(default_factory=Standard)
     item_prior: FactorPrior = field(default_factory=Standard)
 
@@ -222,6 +224,8 @@ class Bilateral(PyroModule):
                 "the other side cannot be integrated out of a row whose own frailty is: take objective analytic, or "
                 "predictor plain or additive"
             )
+        if not isinstance(laws[f"{passive.name}_factors"], dist.Normal):
+            raise UnfitPair("a side with correlated factors cannot be integrated: take objective analytic")
         row = self.level.intercept.expand(len(batch.ids))
         if active.effect is not None:
             row = row + active.offset(drawn[active.effect_name])

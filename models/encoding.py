@@ -1,4 +1,4 @@
-"""Which encoder a model has: a value here, so that models can hold it; what is built of it stands with the guides."""
+"""Which encoder a model has and which covariance in q, as values; what is built of them stands with the guides."""
 
 from __future__ import annotations
 
@@ -23,3 +23,17 @@ class Encoding(Component):
     @abstractmethod
     def build(self, setting: Any) -> nn.Module:
         """The network for one side; `setting` is a `pyrorec.guides.encoders.Setting`."""
+
+
+class Covariance(Component):
+    """The form of a row's covariance in q; the classes are found in `pyrorec.guides.covariances`."""
+
+    registry: ClassVar[Registry[Covariance]] = Registry("covariance")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.registry.add(cls)
+
+    @abstractmethod
+    def head(self, inputs: int, factors: int, scale: float) -> nn.Module:
+        """The last layer of an encoder, whose `law` makes a normal law (rows, K) of a hidden layer."""

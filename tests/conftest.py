@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pyrorec.guides import BilateralGuide
+from pyrorec.guides.covariances import Covariance
 from pyrorec.guides.encoders import Encoding
 from pyrorec.guides.popularity import PopularityGuide, starting_numbers
 from pyrorec.guides.record_encoder import GroupRecords, RecordEncoder
@@ -41,6 +42,7 @@ REGISTRIES: list[Registry[Any]] = [
     Sharing.registry,
     PriorSource.registry,
     Encoding.registry,
+    Covariance.registry,
     FactorPrior.registry,
 ]
 """Every registry that tests must leave as they found it, and whose classes the conformance tests go through."""

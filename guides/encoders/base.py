@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyrorec.guides.covariances import Diagonal
 from pyrorec.guides.encoder import NormalHead, RowPosterior
 from pyrorec.guides.inputs import NORMALISATIONS, RowInput
-from pyrorec.models.encoding import Encoding
+from pyrorec.models.encoding import Covariance, Encoding
 from pyrorec.models.families import Outcome
 from pyrorec.models.rows import SparseRows
 
@@ -45,6 +46,7 @@ class Setting:
     scale: float
     effect: bool
     dropout: float
+    covariance: Covariance = field(default_factory=Diagonal)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Encoder(nn.Module, ABC):
         summary = self.inputs.summary(setting.rows)
         self.make_first(setting, widths[0], summary.shape[1])
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.factors_head = NormalHead(widths[-1], setting.factors, setting.scale)
+        self.factors_head: NormalHead = setting.covariance.head(widths[-1], setting.factors, setting.scale)  # type: ignore[assignment]
         self.register_buffer("summary_mean", summary.mean(0))
         self.register_buffer("summary_sd", summary.std(0, correction=0).clamp_min(1e-3))
         self.effect_head = NormalHead(widths[-1] + summary.shape[1], 1, 1.0) if setting.effect else None
@@ -118,7 +120,7 @@ class Encoder(nn.Module, ABC):
     def forward(self, rows: SparseRows, others: Tensor | None = None) -> RowPosterior:
         """q of some rows; `others` (columns, K) are the other side's posterior means, where they are read."""
         h = self.hidden(rows, others)
-        factors = dist.Normal(*self.factors_head(h)).to_event(1)
+        factors = self.factors_head.law(h)
         if self.effect_head is None:
             return RowPosterior(factors, None)
         mean, sd = self.effect_head(torch.cat([h, self.summary(rows)], -1))

@@ -14,6 +14,7 @@ _HOMES = {
         "embedded_truth", "hold_out", "read_interactions", "split", "split_by_exposure", "split_by_time",
         "split_leave_last_out", "split_random",
     ),
+    "pyrorec.guides.covariances": ("Diagonal", "Full", "LowRank"),
     "pyrorec.guides.encoders": ("RowEncoding", "SetEncoding"),
     "pyrorec.inference.annealing": ("Cyclical", "WarmUp"),
     "pyrorec.inference.choice": ("choose", "choose_popularity"),

@@ -125,6 +125,9 @@ def test_what_has_no_closed_form_is_refused(log: pr.Interactions) -> None:
     ):
         with pytest.raises((InputError, pr.UnfitPair), match=match):
             pr.fit(spec, log, training=training, context=QUIET)
+    correlated = pr.BilateralModel(binarise=True, predictor=Plain(), covariance=pr.Full())
+    with pytest.raises(pr.UnfitPair, match="correlated factors cannot be integrated"):
+        pr.fit(correlated, log, training=replace(training, schedule=pr.Joint()), context=QUIET)
     with pytest.raises(InputError, match="are for the bilateral model"):
         pr.fit(pr.PopularityModel(), log, training=training, context=QUIET)
 

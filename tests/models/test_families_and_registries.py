@@ -46,6 +46,7 @@ def test_the_registries_hold_what_the_house_offers() -> None:
         "sharing": ["interaction", "item", "period"],
         "prior source": ["earlier", "exposure", "learned"],
         "encoder": ["row", "set"],
+        "covariance": ["diagonal", "full", "low-rank"],
         "factor prior": ["cap", "learned-scale", "standard"],
     }  # fmt: skip
 
