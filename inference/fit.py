@@ -26,7 +26,7 @@ from pyrorec.inference.checkpoints import (
 )
 from pyrorec.inference.choice import choose
 from pyrorec.inference.files import read_tensors, write_tensors, write_text
-from pyrorec.inference.objective import Expected, Integrated, ScoreFunction, StoredSample
+from pyrorec.inference.objective_checks import check_objective
 from pyrorec.inference.observations import observe
 from pyrorec.inference.popularity_fitting import start_popularity
 from pyrorec.inference.run import Run
@@ -74,6 +74,7 @@ def fit(
     context = context or Context()
     context = replace(context, seed=int(context.seed if seed is None else seed))
     check_device(context.device)
+    check_objective(model, log, training)
     held_out = held_out_cells(len(log), training.validation_fraction, context.seed)
     context = replace(context, threads=context.threads or threads_for(log))
     with local_randomness(context):
@@ -123,16 +124,6 @@ def begin(model: Any, log: Interactions, held_out: np.ndarray | None, training: 
 def _(
     model: BilateralModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
 ) -> Fitting:
-    if isinstance(training.objective, Expected | ScoreFunction):
-        raise InputError(
-            "Objectives expected and score-function are for the popularity model (--model popularity); the bilateral "
-            "one is trained by analytic, integrated, monte-carlo or map."
-        )
-    if isinstance(training.objective, Integrated) and model.predictor.integrates:
-        raise InputError(
-            f"Predictor {model.predictor.name} integrates a row's own frailty out, and the other side cannot be "
-            "integrated beside it: take objective analytic, or predictor plain or additive."
-        )
     return start(model, log, observe(log, model, held_out), training, context)
 
 
@@ -140,8 +131,6 @@ def _(
 def _(
     model: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
 ) -> Fitting:
-    if isinstance(training.objective, Integrated | StoredSample):
-        raise InputError("Objectives integrated and stored-sample are for the bilateral model; take expected.")
     return start_popularity(model, log, held_out, training, context)
 
 

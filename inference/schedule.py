@@ -49,7 +49,7 @@ class Alternating(Schedule):
 
 @dataclass(frozen=True)
 class ItemsThenUsers(Alternating):
-    """Items first."""
+    """The phases of the items' side first, then those of the users'."""
 
     def phases(self) -> tuple[str, ...]:
         return self.items + self.users
@@ -57,7 +57,7 @@ class ItemsThenUsers(Alternating):
 
 @dataclass(frozen=True)
 class UsersThenItems(Alternating):
-    """Users first."""
+    """The phases of the users' side first, then those of the items'."""
 
     def phases(self) -> tuple[str, ...]:
         return self.users + self.items
