@@ -11,8 +11,9 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyrorec.guides.anchor import anchor
-from pyrorec.guides.encoder import RowEncoder
-from pyrorec.guides.inputs import RowInput
+from pyrorec.guides.covariances import Diagonal
+from pyrorec.guides.encoder import RowPosterior
+from pyrorec.guides.encoders import Encoder, RowEncoding, Setting
 from pyrorec.guides.posterior import SidePosterior
 from pyrorec.models.affinities import log_mean_exp_factors
 from pyrorec.models.bilateral import Batch, Bilateral
@@ -48,17 +49,21 @@ class BilateralGuide(PyroModule):
         varies: dict[str, bool] | None = None,
     ) -> None:
         super().__init__()
+        encoding = model.spec.encoder or RowEncoding(hidden=model.spec.hidden)
         self.encoder = Parts()
         self.posterior = Parts()
         for side in (model.user, model.item):
-            inputs = RowInput(rows[side.name], model.spec.family.outcome, None if varies is None else varies[side.name])
             sampled = side.effect is not None and not model.integrates(side)
-            self.encoder[side.name] = RowEncoder(
-                rows[side.name], inputs, model.spec.hidden, side.factors, side.scale, sampled, dropout
-            )
+            setting = Setting(
+                rows[side.name], model.spec.family.outcome, None if varies is None else varies[side.name],
+                side.factors, side.scale, sampled, dropout, model.spec.covariance or Diagonal(),
+            )  # fmt: skip
+            self.encoder[side.name] = encoding.build(setting)
             kept = empty_posterior(side, side.size)
             if kept.scale is Scale.RATE:
                 kept.set_effect(starting_frailty(rows[side.name].totals, float(side.effect.start.shape)))  # type: ignore[union-attr]
+            if self.encoder[side.name].reads_others:
+                kept.mean.normal_(std=side.scale)  # rows start apart, or every row of the other side would look alike
             self.posterior[side.name] = kept
 
     def law(self, q: dist.TorchDistribution) -> dist.TorchDistribution:
@@ -67,19 +72,40 @@ class BilateralGuide(PyroModule):
 
     def forward(self, batch: Batch, model: Bilateral) -> None:
         active, passive = model.sides(batch.side)
-        kept: SidePosterior = self.posterior[passive.name]  # type: ignore[assignment]
+        factors, effect = self._passive(model, passive, batch)
         with pyro.plate(f"{passive.name}s", passive.size), batch.weighing_latents():
-            pyro.sample(f"{passive.name}_factors", self.law(kept.factors))
-            if kept.effect is not None:
-                pyro.sample(passive.effect_name, self.law(kept.effect))
+            pyro.sample(f"{passive.name}_factors", self.law(factors))
+            if effect is not None:
+                pyro.sample(passive.effect_name, self.law(effect))
         with (
             pyro.plate(f"{active.name}s", active.size, subsample=batch.ids),
             batch.weighing_latents(),
         ):
-            q = self.encoder[active.name](batch.rows)
+            q = self.encode(model, active, batch.rows)
             pyro.sample(f"{active.name}_factors", self.law(q.factors))
             if q.effect is not None:
                 pyro.sample(active.effect_name, self.law(q.effect))
+
+    def _passive(
+        self, model: Bilateral, side: Side, batch: Batch
+    ) -> tuple[dist.TorchDistribution, dist.TorchDistribution | None]:
+        """q of factors and effect of the side that is not observed: as kept, or from its encoder where rows are given.
+
+        An integrated effect has no encoder; its law is always the kept one.
+        """
+        kept = self._kept(side.name)
+        if batch.passive_rows is None:
+            return kept.factors, kept.effect
+        q = self.encode(model, side, batch.passive_rows)
+        return q.factors, kept.effect if q.effect is None else q.effect
+
+    def encode(self, model: Bilateral, side: Side, rows: SparseRows) -> RowPosterior:
+        """q of some rows of a side, as its encoder reads them: rows of the log, or any others on the same columns."""
+        _, passive = model.sides(side.name)
+        encoder: Encoder = self.encoder[side.name]  # type: ignore[assignment]
+        others = self._kept(passive.name).mean if encoder.reads_others else None
+        q: RowPosterior = encoder(rows, others)
+        return q
 
     @torch.no_grad()
     def refresh(self, model: Bilateral, side: str, rows: SparseRows) -> None:
@@ -90,9 +116,10 @@ class BilateralGuide(PyroModule):
         active, _ = model.sides(side)
         was_training, _ = self.training, self.eval()
         for ids in row_chunks(rows):
-            self._keep_factors(active, rows.take(ids), ids, self._kept(side))
+            self._keep_factors(model, active, rows.take(ids), ids, self._kept(side))
         if active.centred:
             active.centre.copy_(self._kept(side).mean.mean(0))
+            active.prior.recentre()
         self.refresh_effects(model, side, rows)
         self.train(was_training)
 
@@ -118,7 +145,7 @@ class BilateralGuide(PyroModule):
         found = empty_posterior(active, len(rows)).to(self._kept(side).mean)
         for ids in row_chunks(rows):
             part = rows.take(ids)
-            self._keep_factors(active, self.encoder[side].legible(part), ids, found)  # type: ignore[operator]
+            self._keep_factors(model, active, self.encoder[side].legible(part), ids, found)  # type: ignore[operator]
             if model.integrates(active):
                 found.set_effect(self.frailty_posterior(model, active, part, ids, found), ids)
         self.train(was_training)
@@ -126,17 +153,16 @@ class BilateralGuide(PyroModule):
 
     def anchor(self, model: Bilateral, side: str) -> None:
         """Moves the level of a side's effects into the intercept; see `pyrorec.guides.anchor`."""
-        encoder: RowEncoder = self.encoder[side]  # type: ignore[assignment]
+        encoder: Encoder = self.encoder[side]  # type: ignore[assignment]
         anchor(model, model.sides(side)[0], self._kept(side), encoder.effect_head)
 
     def _kept(self, side: str) -> SidePosterior:
         return self.posterior[side]  # type: ignore[return-value]
 
-    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior) -> None:
+    def _keep_factors(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior) -> None:
         """Reads some rows into `kept`, at the places `ids`."""
-        q = self.encoder[side.name](rows)
-        kept.mean[ids] = q.factors.base_dist.loc
-        kept.sd[ids] = q.factors.base_dist.scale
+        q = self.encode(model, side, rows)
+        kept.mean[ids], kept.sd[ids] = q.marginals
         if q.effect is not None:
             kept.set_effect(q.effect, ids)
 
@@ -179,8 +205,8 @@ class DeltaGuide(BilateralGuide):
     def law(self, q: dist.TorchDistribution) -> dist.TorchDistribution:
         return dist.Delta(q.mean, event_dim=len(q.event_shape))
 
-    def _keep_factors(self, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior) -> None:
-        super()._keep_factors(side, rows, ids, kept)
+    def _keep_factors(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior) -> None:
+        super()._keep_factors(model, side, rows, ids, kept)
         kept.sd[ids] = 0.0
         if kept.scale is Scale.LOG:
             kept.set_effect(dist.Delta(kept.first[ids]), ids)

@@ -8,20 +8,27 @@ from torch import Tensor, nn
 from pyrorec.models.families import Outcome
 from pyrorec.models.rows import SparseRows
 
+NORMALISATIONS = {"root": 0.5, "mean": 1.0, "none": 0.0}
+"""By which power of their number a row's cells are divided."""
+
 
 class RowInput(nn.Module):
     """Weights of a row's cells in the pattern channel and in the value channel.
 
     Both are divided by the square root of the number of cells in the row, so that long and short rows reach
-    the first layer at one scale. Values are per trial (log1p of counts and amounts), standardised by mean and sd over
-    the fitting rows; the value channel is absent when values do not vary. Masked cells weigh nothing.
+    the first layer at one scale, or by another power of it, as `normalisation` names it. Values are per trial (log1p
+    of counts and amounts), standardised by mean and sd over the fitting rows; the value channel is absent when values
+    do not vary. Masked cells weigh nothing.
     """
 
     mean: Tensor
     sd: Tensor
 
-    def __init__(self, rows: SparseRows, outcome: Outcome, varies: bool | None = None) -> None:
+    def __init__(
+        self, rows: SparseRows, outcome: Outcome, varies: bool | None = None, normalisation: str = "root"
+    ) -> None:
         super().__init__()
+        self.power = NORMALISATIONS[normalisation]
         self.counts = outcome in (Outcome.COUNT, Outcome.AMOUNT)
         seen = self._raw(rows)[rows.trials > 0]
         sd = seen.std() if len(seen) > 1 else torch.zeros(())
@@ -35,7 +42,7 @@ class RowInput(nn.Module):
 
     def forward(self, rows: SparseRows) -> tuple[Tensor, Tensor | None]:
         """Pattern weights and, where values vary, value weights of each cell, (cells,)."""
-        pattern = (rows.trials > 0).to(rows.value.dtype) / rows.records.clamp_min(1.0).sqrt()[rows.row]
+        pattern = (rows.trials > 0).to(rows.value.dtype) / rows.records.clamp_min(1.0).pow(self.power)[rows.row]
         if not self.varies:
             return pattern, None
         return pattern, pattern * (self._raw(rows) - self.mean) / self.sd

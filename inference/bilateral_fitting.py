@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -16,6 +16,7 @@ from torch import Tensor
 from pyrorec.data import Interactions
 from pyrorec.data.batches import epoch_batches
 from pyrorec.guides import BilateralGuide
+from pyrorec.inference.factor_features import factor_features
 from pyrorec.inference.level import match_level
 from pyrorec.inference.observations import Observations, level, observed
 from pyrorec.inference.posterior import Posterior, read_posterior
@@ -63,19 +64,25 @@ class BilateralFitting(Fitting):
         kl_weight = self.training.kl_weight_at(self.state.epoch)
         for number, side in enumerate(self.training.schedule.phases()):
             seed = self.context.seed * 100 + number
-            holding: AbstractContextManager[None] = self.model.only(side)
+            holding: AbstractContextManager[None] = nullcontext() if self.live else self.model.only(side)
             yield Phase(side, self._batches(side, seed, kl_weight), holding, partial(self._after, side))
+
+    @property
+    def live(self) -> bool:
+        """Whether both sides are trained at every step."""
+        return self.training.schedule.live
 
     def _batches(self, side: str, seed: int, kl_weight: float) -> Iterator[Batch]:
         rows = self.rows[side]
         size = self.training.rows_per_batch(len(rows))
         for ids in epoch_batches(len(rows), size, seed, self.state.epoch):
             picked = torch.as_tensor(ids, device=rows.start.device)
-            yield Batch(side, picked, rows.take(picked), kl_weight)
+            yield Batch(side, picked, rows.take(picked), kl_weight, self.rows[other(side)] if self.live else None)
 
     def _after(self, side: str) -> None:
-        self.guide.refresh(self.model, side, self.rows[side])
-        self.guide.anchor(self.model, side)
+        for trained in (other(side), side) if self.live else (side,):
+            self.guide.refresh(self.model, trained, self.rows[trained])
+            self.guide.anchor(self.model, trained)
 
     def posterior(self, users: pd.Index | None = None, items: pd.Index | None = None) -> Posterior:
         users = pd.RangeIndex(self.model.user.size) if users is None else users
@@ -85,6 +92,8 @@ class BilateralFitting(Fitting):
     def identity(self) -> Iterator[bytes]:
         model = self.model
         yield repr((model.spec, model.missing_weight, self.training, self.context.seed)).encode()
+        for features in (model.user.prior.buffers(), model.item.prior.buffers()):
+            yield from (part.detach().cpu().numpy().tobytes() for part in features)
         for rows in self.rows.values():
             for part in (rows.start, rows.column, rows.value, rows.trials):
                 yield part.detach().cpu().numpy().tobytes()
@@ -114,6 +123,11 @@ class BilateralFitting(Fitting):
         return match_level(posterior, self.data.all["user"], log.missing.weight, self.context.seed)
 
 
+def other(side: str) -> str:
+    """The name of the side across."""
+    return "item" if side == "user" else "user"
+
+
 def start(
     model: BilateralModel, log: Interactions, data: Observations, training: Training, context: Context
 ) -> BilateralFitting:
@@ -122,8 +136,9 @@ def start(
     rows = data.fitting["user"]
     spec = replace(model, family=model.family.starting(*observed(rows)))
     generative = Bilateral(
-        spec, log.n_users, log.n_items, weight, spec.predictor.starting_level(spec.family, level(rows, weight))
-    )
+        spec, log.n_users, log.n_items, weight, spec.predictor.starting_level(spec.family, level(rows, weight)),
+        factor_features(spec, log),
+    )  # fmt: skip
     guide = training.objective.guide(generative, data.fitting, training.dropout)
     generative.to(context.device)
     guide.to(context.device)

@@ -35,8 +35,9 @@ def choose(
     activity: PopularityDistribution | None = None,
     binarise: bool | None = None,
     missing: Missing | None = None,
+    **rest: Any,
 ) -> Choice:
-    """Chooses whatever is not given; the rest of the model is that of `base`.
+    """Chooses whatever is not given; what is in `rest` goes in as given, and the rest of the model is that of `base`.
 
     Values 0 and 1 with zeros present are clicks with true negatives (Bernoulli, additive, missing cells
     unobserved: better calibrated than cloglog on held-out impressions, docs/design.md).
@@ -53,6 +54,7 @@ def choose(
         popularity=popularity,
         activity=activity or popularity,
         binarise=seen.binarise,
+        **rest,
     )
     return Choice(model, seen.missing, sentence(seen.found, model, seen.missing))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,20 +22,30 @@ PENALTY = 10.0
 
 @dataclass(frozen=True)
 class SideFeatures:
-    """The feature table of one side with its encoding; None where the log has none."""
+    """The feature table of one side with its encoding; None where the log has none.
+
+    `law` gives the law of a row's factors, centred, at encoded features (rows, columns), where the model's own prior
+    reads them; without it, features speak by ridge regression.
+    """
 
     table: pd.DataFrame
     encoder: FeatureEncoder
+    law: Callable[[Tensor], dist.TorchDistribution] | None = None
 
     @classmethod
     def of(cls, table: pd.DataFrame | None) -> SideFeatures | None:
         return None if table is None else cls(table, FeatureEncoder.fit(table))
+
+    def with_law(self, law: Callable[[Tensor], dist.TorchDistribution]) -> SideFeatures:
+        """The same features read by the model's own prior."""
+        return replace(self, law=law)
 
     def rows(self, ids: pd.Index) -> np.ndarray:
         """Encoded features of some ids, zeros (the mean) for ids without a row."""
         return self.encoder.transform(self.table, ids).values.astype(np.float64)
 
 
+@torch.no_grad()
 def extend(
     posterior: Posterior,
     users: pd.Index,
@@ -46,7 +57,8 @@ def extend(
 
     A new row's factors are normal about the known rows' mean, with the sd of the known rows' aggregated
     posterior; where features are given, about a ridge regression of the known rows' means on them, with the sd
-    of its residuals. Its effect has the population's law.
+    of its residuals; where the model's prior reads features, they have that prior (maths 6.3). Its effect has the
+    population's law.
     """
     user_mean, user_sd = _appended(posterior.users, posterior.user_mean, posterior.user_sd, users, user_features)
     item_mean, item_sd = _appended(posterior.items, posterior.item_mean, posterior.item_sd, items, item_features)
@@ -70,6 +82,9 @@ def _appended(
     """Means and sds with one row per new id."""
     if not len(new):
         return mean, sd
+    if features is not None and features.law is not None:
+        law = features.law(torch.as_tensor(features.rows(new)).to(mean))
+        return torch.cat([mean, law.mean]), torch.cat([sd, law.stddev])
     centre = mean.mean(0)
     predicted, residual = centre.expand(len(new), -1), mean - centre
     if features is not None:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pyro.distributions as dist
 
+from pyrorec.data import InputError
+from pyrorec.inference.collapse import collapse_summary
 from pyrorec.inference.recalibrate import as_fitted
 from pyrorec.inference.run import Run
 from pyrorec.inference.to_arviz import check_users, some_users
@@ -63,6 +65,20 @@ def collapse(run: Run) -> Finding:
     verdict = GOOD if active > 0.5 else DOUBTFUL if active > 0 else BAD
     meaning = "" if active else ": the log supports no interaction between users and items beyond popularity"
     return Finding(verdict, active, f"{active:.0%} of {run.spec.factors} factors are in use{meaning}")
+
+
+def information(run: Run) -> Finding:
+    """What the items' factors say of their row, beside what they cost (`pyrorec.inference.collapse`)."""
+    try:
+        summary = collapse_summary(run).set_index("side").loc["item"]
+    except InputError as error:
+        return Finding(GOOD, float("nan"), f"not measured: {error}")
+    said, cost = float(summary["mutual_information"]), float(summary["kl"])
+    verdict = GOOD if said > 0.1 else DOUBTFUL
+    meaning = "" if verdict == GOOD else ": posteriors of the rows are nearly one and the same (posterior collapse)"
+    return Finding(
+        verdict, said, f"items' factors carry {said:.1f} nats of their row at a divergence of {cost:.1f}{meaning}"
+    )
 
 
 def contraction(run: Run) -> Finding:
@@ -146,6 +162,7 @@ def causal_limit(run: Run) -> Finding:
 CHECKS: dict[str, Callable[[Run], Finding]] = {
     "convergence": convergence,
     "collapse": collapse,
+    "information": information,
     "popularity contraction": contraction,
     "popularity against counts": anchored,
     "predictive item totals": predictive_totals,

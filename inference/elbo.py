@@ -99,8 +99,7 @@ class AnalyticELBO(RecordedELBO):
         value: Tensor = site["fn"].log_prob(site["value"])
         return value
 
-    @staticmethod
-    def divergence(name: str, q: Any, site: Any) -> Tensor:
+    def divergence(self, name: str, q: Any, site: Any) -> Tensor:
         """KL(q || p) of one site, scaled by its plates and by the KL weight."""
         try:
             kl = closed_form_kl(q, site["fn"])

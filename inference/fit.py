@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
+from pyrorec.inference.annealing import WarmUp
 from pyrorec.inference.bilateral_fitting import start
 from pyrorec.inference.checkpoints import (
     BEST,
@@ -25,13 +26,14 @@ from pyrorec.inference.checkpoints import (
 )
 from pyrorec.inference.choice import choose
 from pyrorec.inference.files import read_tensors, write_tensors, write_text
-from pyrorec.inference.objective import Expected, ScoreFunction
+from pyrorec.inference.objective_checks import check_objective
 from pyrorec.inference.observations import observe
 from pyrorec.inference.popularity_fitting import start_popularity
 from pyrorec.inference.run import Run
 from pyrorec.inference.settings import Context, Training, default_training
 from pyrorec.inference.train import Fitting, local_randomness, train
 from pyrorec.inference.validation import Score
+from pyrorec.inference.warm_start import start_from as warm_start
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.popularity import PopularityModel
 
@@ -50,13 +52,15 @@ def fit(
     seed: int | None = None,
     training: Training | None = None,
     context: Context | None = None,
+    start_from: Run | None = None,
 ) -> Run:
     """Trains the model on a log by stochastic variational inference (or MAP) and returns the run.
 
     A model of None is chosen from the log's values (see `choose`), and the choice is logged and kept in
-    `run.reason`. `seed` is short for a context that differs only in it. The same seed gives the same result bit
-    for bit on the same machine's CPU. Raises InputError for a log that the model cannot describe or a device that is
-    not there, NonFiniteLoss when training diverges.
+    `run.reason`. `seed` is short for a context that differs only in it. `start_from` is a run of a like model, whose
+    parameters are where training starts, matched by id (see `pyrorec.inference.warm_start`). The same seed gives the
+    same result bit for bit on the same machine's CPU. Raises InputError for a log that the model cannot describe or a
+    device that is not there, NonFiniteLoss when training diverges.
     """
     if not isinstance(log, Interactions):
         raise InputError(
@@ -71,10 +75,13 @@ def fit(
     context = context or Context()
     context = replace(context, seed=int(context.seed if seed is None else seed))
     check_device(context.device)
+    check_objective(model, log, training)
     held_out = held_out_cells(len(log), training.validation_fraction, context.seed)
     context = replace(context, threads=context.threads or threads_for(log))
     with local_randomness(context):
         fitting = begin(model, log, held_out, training, context)
+        if start_from is not None:
+            warm_start(fitting, log, start_from)
         recorder = Recorder(fitting.watcher(), context.folder)
         if context.resume:
             recorder.resume(fitting)
@@ -123,16 +130,11 @@ def begin(model: Any, log: Interactions, held_out: np.ndarray | None, training: 
 def _(
     model: BilateralModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
 ) -> Fitting:
-    if isinstance(training.objective, Expected | ScoreFunction):
-        raise InputError(
-            "Objectives expected and score-function are for the popularity model (--model popularity); the bilateral "
-            "one is trained by analytic, monte-carlo or map."
-        )
     data = observe(log, model, held_out)
     if model.family.coupled and "item" in training.schedule.phases():
         raise InputError(
-            f"Family {model.family.name} couples the cells of a user, so items have no rows to be trained on: use a "
-            "schedule that moves both sides in the users' steps."
+            f"Family {model.family.name} couples the cells of a user, so items have no rows to be trained on: use "
+            "--schedule joint, which moves both sides in the users' steps."
         )
     return start(model, log, data, training, context)
 
@@ -150,8 +152,9 @@ def finish(fitting: Fitting, recorder: Recorder) -> None:
     if not fitting.holds_out or not training.finish_epochs:
         return
     short = replace(
-        training, epochs=training.finish_epochs, learning_rate=training.learning_rate * FINISHING_RATE, kl_warmup=0
-    )
+        training, epochs=training.finish_epochs, learning_rate=training.learning_rate * FINISHING_RATE, kl_warmup=0,
+        annealing=WarmUp(),
+    )  # fmt: skip
     context = replace(fitting.context, seed=fitting.context.seed + FINISHING_SEED)
     done = len(recorder.lines)
     train(

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pyro.distributions as dist
 
 from pyrorec.guides import BilateralGuide, DeltaGuide
+from pyrorec.guides.stored import StoredGuide
 from pyrorec.inference.elbo import AnalyticELBO, ExpectedELBO, MonteCarloELBO
+from pyrorec.inference.free_bits import FreeBitsELBO
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,19 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Analytic(Objective):
-    """The ELBO with every KL in closed form; refuses a pair that has none."""
+    """The ELBO with every KL in closed form; refuses a pair that has none.
+
+    `free_bits` is the KL in nats that each factor has for nothing, averaged over rows; above zero this is no bound.
+    """
+
+    free_bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.free_bits >= 0:
+            raise ValueError(f"free_bits must not be negative, not {self.free_bits}")
 
     def loss(self) -> AnalyticELBO:
-        return AnalyticELBO()
+        return FreeBitsELBO(self.free_bits) if self.free_bits else AnalyticELBO()
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,31 @@ class Expected(Objective):
 
     def loss(self) -> ExpectedELBO:
         return ExpectedELBO()
+
+
+@dataclass(frozen=True)
+class Integrated(Objective):
+    """The analytic ELBO with the passive side integrated out of the likelihood, exactly, at each draw of the active
+    side: the same objective with less noise (maths 6.4). For the bilateral model, predictors plain and additive."""
+
+    def loss(self) -> ExpectedELBO:
+        return ExpectedELBO()
+
+
+@dataclass(frozen=True)
+class StoredSample(Objective):
+    """One draw of the passive side's factors serves a whole phase, as in cornac: for comparison only.
+
+    It is the gradient of another objective, with a large bias (maths 6.2); the ELBO it logs is an estimate from that
+    one draw. For the bilateral model.
+    """
+
+    def loss(self) -> AnalyticELBO:
+        return AnalyticELBO()
+
+    @property
+    def guide(self) -> type[BilateralGuide]:
+        return StoredGuide
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ class Run:
         None where nothing was watched.
         """
         waiting = isinstance(self.spec, PopularityModel) and self.spec.affinity_first
-        early = max(self.training.kl_warmup, self.training.epochs // 2 if waiting else 0)
+        early = self.training.epochs // 2 if waiting else 0
         watched = [line for line in self.metrics if "validation" in line]
-        watched = [line for line in watched if line["epoch"] + 1 > early]
+        watched = [line for line in watched if line["epoch"] + 1 > early and not self.training.warming(line["epoch"])]
         return int(max(watched, key=lambda line: line["validation"])["epoch"]) if watched else None
 
     def recommend(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pyrorec.inference.annealing import Annealing, WarmUp
 from pyrorec.inference.objective import Analytic, Expected, Objective
 from pyrorec.inference.schedule import ItemsThenUsers, Schedule
 from pyrorec.models.popularity import PopularityModel
@@ -17,11 +18,11 @@ class Training:
     `objective` is the ELBO (`Analytic()`, `MonteCarlo()`) or `MAP()`; `schedule` says which side is trained when.
     `batch_size` rows a step; None takes a twentieth of the side, between 128 and 512. `learning_rate` is Adam's,
     annealed by a cosine to a hundredth over `epochs` unless `anneal` is off. The KL weight rises linearly from 0 to
-    `kl_weight` over `kl_warmup` epochs. `clip_norm` bounds the gradient of the loss per record. `dropout` leaves
-    out that share of a row's cells at the encoder. `validation_fraction` of the train cells is masked and
-    watched every `validate_every` epochs; training keeps the best epoch and stops after `patience` looks
-    without a better one. `finish_epochs` more, at a third of the rate, then take the held-out cells in. A
-    fraction of zero trains on everything from the first epoch to the last.
+    `kl_weight` over `kl_warmup` epochs, once or, with `annealing=Cyclical()`, again and again. `clip_norm` bounds the
+    gradient of the loss per record. `dropout` leaves out that share of a row's cells at the encoder.
+    `validation_fraction` of the train cells is masked and watched every `validate_every` epochs; training keeps the
+    best epoch and stops after `patience` looks without a better one. `finish_epochs` more, at a third of the rate, then
+    take the held-out cells in. A fraction of zero trains on everything from the first epoch to the last.
     `checkpoint_every` epochs a checkpoint is written where the context has a folder.
     """
 
@@ -33,6 +34,7 @@ class Training:
     anneal: bool = True
     kl_weight: float = 1.0
     kl_warmup: int = 5
+    annealing: Annealing = field(default_factory=WarmUp)
     clip_norm: float = 1.0
     dropout: float = 0.0
     validation_fraction: float = 0.05
@@ -63,9 +65,11 @@ class Training:
 
     def kl_weight_at(self, epoch: int) -> float:
         """KL weight in an epoch, counted from zero."""
-        if not self.kl_warmup:
-            return self.kl_weight
-        return self.kl_weight * min(1.0, (epoch + 1) / (self.kl_warmup + 1))
+        return self.kl_weight * self.annealing.share(epoch, self.kl_warmup)
+
+    def warming(self, epoch: int) -> bool:
+        """Whether an epoch, counted from zero, has less than the full KL weight."""
+        return self.annealing.share(epoch, self.kl_warmup) < 1
 
 
 @dataclass(frozen=True)

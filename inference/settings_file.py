@@ -11,13 +11,26 @@ import numpy as np
 import tomli_w
 
 from pyrorec.data import Apart, Duplicates, InputError, Last, Missing, Sum, Trials, Unobserved, Weighted, Zero
-from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
+from pyrorec.guides.covariances import Covariance
+from pyrorec.guides.encoders import Encoding
+from pyrorec.inference.annealing import Annealing, Cyclical, WarmUp
+from pyrorec.inference.objective import (
+    MAP,
+    Analytic,
+    Expected,
+    Integrated,
+    MonteCarlo,
+    Objective,
+    ScoreFunction,
+    StoredSample,
+)
 from pyrorec.inference.plain_values import as_table, check_fields, check_positive
-from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
+from pyrorec.inference.schedule import ItemsThenUsers, Joint, Schedule, UsersThenItems
 from pyrorec.inference.settings import Training
 from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
 from pyrorec.models.distributions import PopularityDistribution
+from pyrorec.models.factor_priors import FactorPrior
 from pyrorec.models.families import Family
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.posterior_families import PosteriorFamily
@@ -32,12 +45,17 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "monte-carlo": MonteCarlo,
     "score-function": ScoreFunction,
     "map": MAP,
+    "integrated": Integrated,
+    "stored-sample": StoredSample,
 }
 SCHEDULES: dict[str, type[Schedule]] = {
     "items-then-users": ItemsThenUsers,
     "users-then-items": UsersThenItems,
+    "joint": Joint,
 }
-
+ANNEALINGS: dict[str, type[Annealing]] = {"warm-up": WarmUp, "cyclical": Cyclical}
+NAMED: dict[str, dict[str, Any]] = {"objective": OBJECTIVES, "schedule": SCHEDULES, "annealing": ANNEALINGS}
+"""Parts of the training settings that have names of their own."""
 RULES: dict[str, type] = {"sum": Sum, "trials": Trials, "last": Last, "apart": Apart}
 PARTS: dict[str, Registry[Any]] = {
     "family": Family.registry,
@@ -48,6 +66,10 @@ PARTS: dict[str, Registry[Any]] = {
     "posterior": PosteriorFamily.registry,
     "sharing": Sharing.registry,
     "source": PriorSource.registry,
+    "encoder": Encoding.registry,
+    "covariance": Covariance.registry,
+    "user_prior": FactorPrior.registry,
+    "item_prior": FactorPrior.registry,
 }
 ModelSpec = BilateralModel | PopularityModel
 KINDS: dict[str, type[ModelSpec]] = {"bilateral": BilateralModel, "popularity": PopularityModel}
@@ -110,10 +132,9 @@ def part_from_plain(part: str, value: Any) -> Any:
 
 
 def training_to_plain(training: Training) -> dict[str, Any]:
-    """Training settings as plain values; objective and schedule by name."""
+    """Training settings as plain values; objective, schedule and annealing by name."""
     plain = {f.name: getattr(training, f.name) for f in dataclasses.fields(training)}
-    plain["objective"] = _named(OBJECTIVES, training.objective)
-    plain["schedule"] = _named(SCHEDULES, training.schedule)
+    plain |= {name: _named(known, plain[name]) for name, known in NAMED.items()}
     return {name: value for name, value in plain.items() if value is not None}
 
 
@@ -121,9 +142,7 @@ def training_from_plain(plain: dict[str, Any]) -> Training:
     """The inverse of `training_to_plain`. Raises InputError for names, fields and values that do not exist."""
     check_fields(Training, plain, "training")
     chosen = {
-        name: named_settings(known, plain[name], f"training.{name}")
-        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES))
-        if name in plain
+        name: named_settings(known, plain[name], f"training.{name}") for name, known in NAMED.items() if name in plain
     }
     try:
         return Training(**(plain | chosen))
@@ -132,7 +151,7 @@ def training_from_plain(plain: dict[str, Any]) -> Training:
 
 
 def named_settings(known: dict[str, Any], value: Any, section: str) -> Any:
-    """An objective or a schedule from its name, or from a table with its name and settings."""
+    """An objective, a schedule or an annealing from its name, or from a table with its name and settings."""
     table = as_table(value, f"[{section}]")
     if table["name"] not in known:
         raise InputError(f"[{section}] There is no '{table['name']}'; there are: {', '.join(known)}.")
@@ -148,7 +167,8 @@ def _named(known: dict[str, Any], value: Any) -> dict[str, Any]:
     name = next((name for name, cls in known.items() if type(value) is cls), None)
     if name is None:
         raise InputError(f"{value!r} cannot be saved, as it is none of {', '.join(known)}; add its class to them.")
-    return {"name": name, **dataclasses.asdict(value)}
+    fields = {name: field for name, field in dataclasses.asdict(value).items() if field is not None}
+    return {"name": name, **fields}
 
 
 def missing_to_plain(missing: Missing) -> str | float:

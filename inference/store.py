@@ -19,6 +19,7 @@ from torch import Tensor
 from pyrorec.data import InputError, Interactions
 from pyrorec.guides import BilateralGuide
 from pyrorec.guides.popularity import PopularityGuide
+from pyrorec.inference.factor_features import factor_features
 from pyrorec.inference.files import (
     prefixed,
     read_tensors,
@@ -296,7 +297,7 @@ def _(
 ) -> tuple[Bilateral, BilateralGuide]:
     """Whether an encoder has a value channel was decided by the cells that were fitted first; the weights know it."""
     data: Observations = observe(log, spec, None)
-    model = Bilateral(spec, log.n_users, log.n_items, log.missing.weight, 0.0)
+    model = Bilateral(spec, log.n_users, log.n_items, log.missing.weight, 0.0, factor_features(spec, log))
     varies = {side: f"guide.encoder.{side}.value" in tensors for side in data.all}
     return model, training.objective.guide(model, data.all, training.dropout, varies)
 

@@ -83,7 +83,7 @@ class Fitting(ABC):
     @property
     def warming(self) -> bool:
         """Whether the epoch just done is too early to be kept as the best: its KL weight was still rising."""
-        return self.state.epoch <= self.training.kl_warmup
+        return self.training.warming(self.state.epoch - 1)
 
     @abstractmethod
     def begin(self) -> None:

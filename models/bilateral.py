@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.nn import PyroModule
@@ -15,12 +17,18 @@ from torch import Tensor, nn
 
 from pyrorec.models.component import Learned, Parts
 from pyrorec.models.distributions import PopularityDistribution, Scale
+from pyrorec.models.encoding import Covariance, Encoding
+from pyrorec.models.factor_priors import FactorPrior, Standard
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.predictors import LogAdditive, Offset, UnfitPair
 from pyrorec.models.rows import COUPLED, INTEGRATED, IndependentRows, RowDistribution, SparseRows
 from pyrorec.models.rows.decode import with_offsets
+from pyrorec.models.rows.expected import NormalPredictor, expected_log_prob
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.side import Side
+
+HIDDEN = (100,)
+"""Widths of the row encoder where nobody says."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,11 @@ class BilateralModel:
 
     `popularity` and `activity` default to the predictor's own choice; `activity` is the mirrored effect of
     users. `scale` is the prior sd of each factor on both sides, by default K^(-1/4), so that a dot product
-    has variance one (maths 6.4). `hidden` are the widths of the encoders' layers. `binarise` turns values
-    above zero into 1 before anything else; a Poisson family then speaks of click probabilities.
+    has variance one (maths 6.4). `encoder` is one of `pyrorec.guides.encoders`; `hidden` is short for the widths of
+    the row encoder, the default; `covariance`, diagonal by default, is that of a row's factors in q, one of
+    `pyrorec.guides.covariances`. `binarise` turns values
+    above zero into 1 before anything else; a Poisson family then speaks of click probabilities. `user_prior` and
+    `item_prior` are the priors of the factors, such as `Cap()`, whose mean is read off features.
 
     Raises UnfitPair when family, predictor and popularity do not fit.
     """
@@ -42,9 +53,15 @@ class BilateralModel:
     activity: PopularityDistribution | None = None
     scale: float | None = None
     binarise: bool = False
-    hidden: tuple[int, ...] = (100,)
+    hidden: tuple[int, ...] = HIDDEN
+    encoder: Encoding | None = None
+    covariance: Covariance | None = None
+    user_prior: FactorPrior = field(default_factory=Standard)
+    item_prior: FactorPrior = field(default_factory=Standard)
 
     def __post_init__(self) -> None:
+        if self.encoder is not None and self.hidden != HIDDEN:
+            raise UnfitPair("hidden is short for a row encoder of these widths: give them to the encoder instead")
         if self.factors < 1:
             raise UnfitPair(f"factors must be at least 1, not {self.factors}")
         if not isinstance(self.predictor, Offset):
@@ -95,13 +112,15 @@ class BilateralModel:
 class Batch:
     """Some rows of one side: `ids` (rows,) and what was observed in them.
 
-    `kl_weight` scales every latent site of both sides (KL warm-up; 1 is the ELBO).
+    `kl_weight` scales every latent site of both sides (KL warm-up; 1 is the ELBO). `passive_rows` are all rows of the
+    other side, where its posterior is to come from its encoder with gradient, and not from what is kept.
     """
 
     side: str
     ids: Tensor
     rows: SparseRows
     kl_weight: float = 1.0
+    passive_rows: SparseRows | None = None
 
     def weighing_latents(self) -> AbstractContextManager[Any]:
         """The context in which latent sites count with `kl_weight`; none where that is 1, as handlers cost time."""
@@ -121,14 +140,18 @@ class Bilateral(PyroModule):
 
     Sites: `user_factors`, `item_factors`, `popularity`, `activity` and `value` (the rows of the batch's
     side). The effect of the batch's own side is no site where the predictor integrates it out. `missing_weight`
-    is what a cell absent from the log weighs, taken as zero; `level` is where the intercept starts. Raises UnfitPair
-    for a weight that the family cannot describe.
+    is what a cell absent from the log weighs, taken as zero; `level` is where the intercept starts; `features` holds
+    by side, (rows, columns), what a prior reads. Raises UnfitPair for a weight that the family cannot describe.
     """
 
-    def __init__(self, spec: BilateralModel, users: int, items: int, missing_weight: float, level: float) -> None:
+    def __init__(
+        self, spec: BilateralModel, users: int, items: int, missing_weight: float, level: float,
+        features: dict[str, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         if (reason := spec.family.absent_refusal(missing_weight)) is not None:
             raise UnfitPair(reason.rstrip("."))
+        given = features or {}
         self.spec, self.missing_weight = spec, missing_weight
         common = (spec.factors, spec.factor_scale, spec.predictor)
         centred = spec.predictor.scale is not None
@@ -136,8 +159,12 @@ class Bilateral(PyroModule):
             {
                 "family": Learned(spec.family.for_log(items)),
                 "level": Level(level),
-                "user": Side("user", "activity", users, *common, spec.activity, centred=centred),
-                "item": Side("item", "popularity", items, *common, spec.popularity, centred=False),
+                "user": Side(
+                    "user", "activity", users, *common, spec.activity, centred, spec.user_prior, given.get("user")
+                ),
+                "item": Side(
+                    "item", "popularity", items, *common, spec.popularity, False, spec.item_prior, given.get("item")
+                ),
             }
         )
 
@@ -172,17 +199,43 @@ class Bilateral(PyroModule):
     def forward(self, batch: Batch) -> RowDistribution:
         active, passive = self.sides(batch.side)
         with pyro.plate(f"{passive.name}s", passive.size), batch.weighing_latents():
-            loadings = passive.sample_factors(passive.size)
+            loadings = passive.sample_factors()
             other = passive.sample_effect(passive.size) if passive.effect else None
         with pyro.plate(f"{active.name}s", active.size, subsample=batch.ids):
             with batch.weighing_latents():
-                factors = active.sample_factors(len(batch.ids))
+                factors = active.sample_factors(batch.ids)
                 own = None
                 if active.effect and not self.integrates(active):
                     own = active.sample_effect(len(batch.ids))
             rows = self.row_distribution(active, factors, loadings, own, other, batch.ids)
-            pyro.sample("value", rows, obs=batch.rows)  # type: ignore[arg-type]
+            expected = partial(self.expected_log_prob, batch)
+            pyro.sample("value", rows, obs=batch.rows, infer={"expected": expected})  # type: ignore[arg-type]
         return rows
+
+    def expected_log_prob(
+        self, batch: Batch, laws: dict[str, dist.TorchDistribution], drawn: dict[str, Tensor]
+    ) -> Tensor:
+        """Log-likelihood of a batch's rows given their own draws, the other side integrated over its laws, (rows,).
+
+        eta is normal given the row (maths 6.4, 7.2). Raises UnfitPair where its own effect is integrated out of the
+        row, which leaves no closed form.
+        """
+        active, passive = self.sides(batch.side)
+        if self.integrates(active):
+            raise UnfitPair(
+                "the other side cannot be integrated out of a row whose own frailty is: take objective analytic, or "
+                "predictor plain or additive"
+            )
+        if not isinstance(laws[f"{passive.name}_factors"], dist.Normal):
+            raise UnfitPair("a side with correlated factors cannot be integrated: take objective analytic")
+        row = self.level.intercept.expand(len(batch.ids))
+        if active.effect is not None:
+            row = row + active.offset(drawn[active.effect_name])
+        other = laws.get(passive.effect_name)
+        column = None if other is None else passive.predictor.value().offset_moments(other)
+        factors, loadings = drawn[f"{active.name}_factors"] - active.centre, laws[f"{passive.name}_factors"]
+        eta = NormalPredictor.of(factors, loadings.mean - passive.centre, loadings.stddev, row, column)
+        return expected_log_prob(self.family.value(), self.missing_weight, eta, batch.rows)
 
     def row_distribution(
         self,
@@ -231,8 +284,8 @@ class Bilateral(PyroModule):
         return COUPLED[type(family)](family, left, right, self.missing_weight)
 
     def factor_variances(self) -> tuple[float, float]:
-        """Prior variance of each factor of users and of items."""
-        return self.spec.factor_scale**2, self.spec.factor_scale**2
+        """Prior variance of each factor of users and of items; where factors differ, their mean."""
+        return self.user.prior.variance(), self.item.prior.variance()
 
     @contextmanager
     def only(self, side: str) -> Iterator[None]:

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from pyrorec.guides import BilateralGuide
+from pyrorec.guides.covariances import Covariance
+from pyrorec.guides.encoders import Encoding
 from pyrorec.guides.popularity import PopularityGuide, starting_numbers
 from pyrorec.guides.record_encoder import GroupRecords, RecordEncoder
 from pyrorec.inference.records import Records
@@ -20,6 +22,7 @@ from pyrorec.inference.train import module_local
 from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import Batch, Bilateral, BilateralModel
 from pyrorec.models.distributions import PopularityDistribution, Prior
+from pyrorec.models.factor_priors import FactorPrior
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
 from pyrorec.models.laws import single
 from pyrorec.models.popularity import Popularity, PopularityModel, RecordBatch
@@ -39,6 +42,9 @@ REGISTRIES: list[Registry[Any]] = [
     PosteriorFamily.registry,
     Sharing.registry,
     PriorSource.registry,
+    Encoding.registry,
+    Covariance.registry,
+    FactorPrior.registry,
 ]
 """Every registry that tests must leave as they found it, and whose classes the conformance tests go through."""
 

@@ -106,6 +106,11 @@ def fit(
     user_features: Annotated[Path | None, typer.Option(help="Table with one row per user.")] = None,
     item_features: Annotated[Path | None, typer.Option(help="Table with one row per item.")] = None,
     factors: Annotated[int | None, typer.Option(help="Number of factors K.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="row (of the paper) or set (of any catalogue).")] = None,
+    user_prior: Annotated[
+        str | None, typer.Option(help="Users' factors: standard, cap (from features) or learned-scale.")
+    ] = None,
+    item_prior: Annotated[str | None, typer.Option(help="Items' factors, likewise.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Adam's rate.")] = None,
@@ -113,8 +118,11 @@ def fit(
     validation_fraction: Annotated[float | None, typer.Option(help="Part of train watched for stopping.")] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="analytic, monte-carlo or map; popularity: expected, analytic, monte-carlo, score-function."),
+        typer.Option(
+            help="analytic, integrated, monte-carlo, map; popularity: expected, analytic, monte-carlo, score-function."
+        ),
     ] = None,
+    schedule: Annotated[str | None, typer.Option(help="items-then-users, users-then-items or joint.")] = None,
     holdout: Annotated[float, typer.Option(help="Part kept to evaluate: random exposures, else the latest.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
@@ -144,9 +152,9 @@ def fit(
                    "binarise": binarise, "factors": factors, "posterior": posterior, "affinity": affinity,
                    "sharing": sharing, "prior_source": prior_source, "prior_rule": prior_rule, "amortised": amortised,
                    "affinity_first": affinity_first, "inverse_propensity": inverse_propensity,
-                   "negatives": negatives},
+                   "negatives": negatives, "encoder": encoder, "user_prior": user_prior, "item_prior": item_prior},
             training={"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "dropout": dropout,
-                      "validation_fraction": validation_fraction, "objective": objective},
+                      "validation_fraction": validation_fraction, "objective": objective, "schedule": schedule},
         )
     )  # fmt: skip
 

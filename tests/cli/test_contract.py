@@ -310,6 +310,7 @@ def test_every_flag_of_fit_ends_where_it_belongs(place: Path) -> None:
         "--user-features", "more-users.csv", "--item-features", "items.parquet", "--factors", 4, "--epochs", 3,
         "--seed", 11, "--threads", 1, "--device", "cpu", "--learning-rate", 0.02, "--batch-size", 16,
         "--dropout", 0.1, "--validation-fraction", 0.2, "--objective", "map", "--quiet",
+        "--encoder", "set", "--user-prior", "cap", "--item-prior", "learned-scale", "--schedule", "joint",
     )  # fmt: skip
     told = "model: family cloglog, predictor additive, binarised values, missing cells zeros of weight 0.5"
     assert told in said.out
@@ -320,7 +321,8 @@ def test_every_flag_of_fit_ends_where_it_belongs(place: Path) -> None:
     assert names == {"family": "cloglog", "predictor": "additive", "popularity": "normal", "activity": "normal"}
     given = {"epochs": 3, "learning_rate": 0.02, "batch_size": 16, "dropout": 0.1, "validation_fraction": 0.2}
     assert {name: training[name] for name in given} == given
-    assert training["objective"]["name"] == "map"
+    assert (training["objective"]["name"], training["schedule"]["name"]) == ("map", "joint")
+    assert [model[part]["name"] for part in ("encoder", "user_prior", "item_prior")] == ["set", "cap", "learned-scale"]
     lines = [json.loads(line) for line in Path("deep/run/metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if not line.get("finishing")] == [0, 1, 2]
     assert [name for name in ("user", "item") if (Path("deep/run/current") / f"{name}_features.parquet").exists()] == [

@@ -28,6 +28,7 @@ from pyrorec.simulation.world import Simulated
 CHECKS = [
     "convergence",
     "collapse",
+    "information",
     "popularity contraction",
     "popularity against counts",
     "predictive item totals",

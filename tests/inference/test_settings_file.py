@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,18 @@ import numpy as np
 import pytest
 
 from pyrorec.data import InputError, Missing, Unobserved, Weighted, Zero
-from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
-from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
+from pyrorec.inference.annealing import Annealing, Cyclical, WarmUp
+from pyrorec.inference.objective import (
+    MAP,
+    Analytic,
+    Expected,
+    Integrated,
+    MonteCarlo,
+    Objective,
+    ScoreFunction,
+    StoredSample,
+)
+from pyrorec.inference.schedule import ItemsThenUsers, Joint, Schedule, UsersThenItems
 from pyrorec.inference.settings import Training
 from pyrorec.inference.settings_file import (
     missing_from_plain,
@@ -27,6 +38,7 @@ from pyrorec.inference.settings_file import (
 )
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.distributions import Gamma, Normal
+from pyrorec.models.factor_priors import Cap, LearnedScale
 from pyrorec.models.families import Family, Gaussian, Poisson
 from pyrorec.models.predictors import Additive, LogAdditive, Plain, Predictor
 
@@ -39,6 +51,7 @@ UNUSUAL = Training(
     anneal=False,
     kl_weight=0.7,
     kl_warmup=2,
+    annealing=Cyclical(period=9),
     clip_norm=1e-7,
     dropout=0.25,
     validation_fraction=1 / 3,
@@ -56,6 +69,7 @@ SPECIAL_MODELS = {
     "noise and effect": BilateralModel(family=Gaussian(sd=0.1), predictor=Additive(popularity_effect=0.7)),
     "sizes": BilateralModel(factors=3, scale=0.123456789012345, hidden=(7, 5), binarise=True),
     "no hidden layer": BilateralModel(hidden=()),
+    "priors": BilateralModel(user_prior=LearnedScale(per_factor=True), item_prior=Cap(hidden=(4,), learned_scale=True)),
 }
 
 
@@ -97,6 +111,8 @@ def test_a_model_as_plain_values() -> None:
         "activity": {"name": "gamma", "shape": 1.0},
         "binarise": False,
         "hidden": [100],
+        "user_prior": {"name": "standard"},
+        "item_prior": {"name": "standard"},
     }
     assert not {"popularity", "activity"} & set(model_to_plain(BilateralModel(predictor=Plain())))
 
@@ -115,13 +131,19 @@ def concrete(kind: type) -> list[type]:
 
 def test_every_objective_and_schedule_is_covered_here() -> None:
     assert {type(o) for o in OBJECTIVES} == set(concrete(Objective))
-    assert {type(s) for s in SCHEDULES} == set(concrete(Schedule))
+    assert {type(s) for s in SCHEDULES} == {s for s in concrete(Schedule) if not inspect.isabstract(s)}
+    assert {type(a) for a in ANNEALINGS} == set(concrete(Annealing))
 
 
 OBJECTIVES: list[Objective] = [
-    Analytic(), Expected(), MonteCarlo(), MonteCarlo(particles=5), ScoreFunction(), ScoreFunction(particles=3), MAP(),
+    Analytic(), Analytic(free_bits=0.1), Expected(), MonteCarlo(), MonteCarlo(particles=5), ScoreFunction(),
+    ScoreFunction(particles=3), MAP(), Integrated(), StoredSample(),
 ]  # fmt: skip
-SCHEDULES: list[Schedule] = [ItemsThenUsers(), ItemsThenUsers(passes=3), UsersThenItems(), UsersThenItems(passes=2)]
+SCHEDULES: list[Schedule] = [
+    ItemsThenUsers(), ItemsThenUsers(passes=3), UsersThenItems(), UsersThenItems(item_passes=2), Joint(),
+    Joint(passes=2),
+]  # fmt: skip
+ANNEALINGS: list[Annealing] = [WarmUp(), Cyclical(period=7)]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
@@ -133,6 +155,12 @@ def test_every_objective_and_schedule_comes_back(objective: Objective, schedule:
     assert training_from_plain(through_text(plain)) == training
     back = training_from_plain(plain)
     assert (type(back.objective), type(back.schedule)) == (type(objective), type(schedule))
+
+
+@pytest.mark.parametrize("annealing", ANNEALINGS, ids=repr)
+def test_every_annealing_comes_back(annealing: Annealing) -> None:
+    plain = training_to_plain(Training(annealing=annealing))
+    assert training_from_plain(through_text(plain)) == Training(annealing=annealing)
 
 
 def test_every_setting_of_training_comes_back() -> None:
@@ -161,7 +189,10 @@ def test_names_and_values_that_do_not_exist_are_refused() -> None:
         with pytest.raises(InputError, match=match):
             model_from_plain(plain)
     for plain, match in (
-        ({"objective": "exact"}, "no 'exact'; there are: analytic, expected, monte-carlo, score-function, map"),
+        (
+            {"objective": "exact"},
+            "no 'exact'; there are: analytic, expected, monte-carlo, score-function, map, integrated, stored-sample",
+        ),
         ({"schedule": {"name": "users-then-items", "passes": 0}}, "passes must be at least 1"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"epochs": 2.5}, "epochs must be a whole number"),

@@ -355,8 +355,8 @@ def test_a_missing_or_damaged_manifest_is_refused(folder: Path, content: str | N
 
 
 def test_another_format_is_refused_with_its_remedy(folder: Path) -> None:
-    rewrite(folder, "config.toml", lambda text: text.replace(b"format = 4", b"format = 99"))
-    with pytest.raises(InputError, match=r"written in format 99, and this pyrorec reads 4"):
+    rewrite(folder, "config.toml", lambda text: text.replace(b"format = 5", b"format = 99"))
+    with pytest.raises(InputError, match=r"written in format 99, and this pyrorec reads 5"):
         load(folder)
 
 

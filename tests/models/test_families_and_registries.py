@@ -66,6 +66,9 @@ def test_the_registries_hold_what_the_house_offers() -> None:
         "posterior family": ["gamma", "inverse-gaussian", "lognormal", "normal", "weibull"],
         "sharing": ["interaction", "item", "period"],
         "prior source": ["earlier", "exposure", "learned"],
+        "encoder": ["row", "set"],
+        "covariance": ["diagonal", "full", "low-rank"],
+        "factor prior": ["cap", "learned-scale", "standard"],
     }  # fmt: skip
 
 

@@ -1,0 +1,58 @@
+"""Which objectives a model can be trained by, checked before anything is built."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+from pyrorec.data import InputError, Interactions
+from pyrorec.guides.covariances import Diagonal
+from pyrorec.inference.objective import Expected, Integrated, ScoreFunction, StoredSample
+from pyrorec.inference.settings import Training
+from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.popularity import PopularityModel
+from pyrorec.models.rows.expected import EXPECTED_MASS
+
+
+@singledispatch
+def check_objective(model: Any, log: Interactions, training: Training) -> None:
+    """Raises InputError for an objective that this model, on this log, has no use or no formula for."""
+
+
+@check_objective.register
+def _(model: PopularityModel, log: Interactions, training: Training) -> None:
+    if isinstance(training.objective, Integrated | StoredSample):
+        raise InputError("Objectives integrated and stored-sample are for the bilateral model; take expected.")
+
+
+@check_objective.register
+def _(model: BilateralModel, log: Interactions, training: Training) -> None:
+    if isinstance(training.objective, Expected | ScoreFunction):
+        raise InputError(
+            "Objectives expected and score-function are for the popularity model (--model popularity); the bilateral "
+            "one is trained by analytic, integrated, monte-carlo or map."
+        )
+    if isinstance(training.objective, Integrated):
+        check_integrable(model, log.missing.weight, training.schedule.live)
+
+
+def check_integrable(model: BilateralModel, missing_weight: float, live: bool) -> None:
+    """Raises InputError where the other side cannot be integrated out of a row."""
+    if model.predictor.integrates:
+        raise InputError(
+            f"Predictor {model.predictor.name} integrates a row's own frailty out, and the other side cannot be "
+            "integrated beside it: take objective analytic, or predictor plain or additive."
+        )
+    if model.family.coupled or model.family.varies_by_item:
+        raise InputError(
+            f"Family {model.family.name} has no closed form with the other side integrated: take objective analytic."
+        )
+    if missing_weight and model.family.mass not in EXPECTED_MASS:
+        raise InputError(
+            f"Under family {model.family.name} the other side cannot be integrated out of missing cells that count as "
+            "zeros: take objective analytic, family poisson or gaussian, or missing unobserved."
+        )
+    if live and not isinstance(model.covariance, Diagonal | None):
+        raise InputError(
+            "A side with correlated factors cannot be integrated while it is trained: take objective analytic."
+        )
