@@ -10,6 +10,7 @@ from pyrorec.data import Interactions, Kind, Missing, Unobserved, Zero
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.distributions import PopularityDistribution, Scale
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.posterior_families import PosteriorFamily
 from pyrorec.models.predictors import Additive, LogAdditive, Offset, Predictor
@@ -20,7 +21,7 @@ from pyrorec.models.prior_source import ExposureCounts, LearnedPopulation, Prior
 class Choice:
     """What a log was taken for: the model, the meaning of a missing cell, and why in one sentence."""
 
-    model: BilateralModel | PopularityModel
+    model: BilateralModel | PopularityModel | JointModel
     missing: Missing
     reason: str
 
@@ -87,6 +88,31 @@ def choose_popularity(
     return Choice(model, seen.missing, sentence(seen.found, model, seen.missing) + f", prior {source.name}")
 
 
+def choose_joint(
+    log: Interactions,
+    base: JointModel | None = None,
+    *,
+    family: Family | None = None,
+    predictor: Predictor | None = None,
+    popularity: PopularityDistribution | None = None,
+    posterior: PosteriorFamily | None = None,
+    binarise: bool | None = None,
+    missing: Missing | None = None,
+    **rest: Any,
+) -> Choice:
+    """As `choose_popularity`, for the joint model.
+
+    Outcomes in whole numbers of 1..5 are ratings here, since a log of clicks alone says nothing of an outcome. Absent
+    cells were not exposed, so that their outcome is unobserved.
+    """
+    seen = observed(log, family, predictor, popularity, bool(binarise), missing or Unobserved(), default_outcome_family)
+    model = replace(
+        base or JointModel(), family=seen.family, predictor=cast(Offset, seen.predictor), popularity=popularity,
+        posterior=posterior, binarise=seen.binarise, **rest,
+    )  # fmt: skip
+    return Choice(model, seen.missing, sentence(seen.found, model, seen.missing) + ", that is not exposed")
+
+
 class Observed(NamedTuple):
     """What is taken of a log for either kind of model: what it looks like, and how one cell of it comes about."""
 
@@ -140,6 +166,11 @@ def default_record_family_for(suggested: Family, predictor: Predictor | None, bi
     return clicks_for(predictor) if binarise or isinstance(suggested, Bernoulli) else suggested
 
 
+def default_outcome_family(suggested: Family, predictor: Predictor | None, binarise: bool) -> Family:
+    """The same for outcomes given exposure, which are clicks or ratings."""
+    return clicks_for(predictor) if binarise or isinstance(suggested, Bernoulli) else Gaussian()
+
+
 def default_missing_for(log: Interactions, family: Family, binarise: bool) -> Missing:
     """What the log says of an absent cell; ratings say nothing of it, and clicks without zeros must have some."""
     if binarise and bool((log.value > 0).all()):
@@ -155,7 +186,7 @@ RULES: dict[Kind, tuple[str, Family, bool]] = {
 }
 
 
-def sentence(found: str, model: BilateralModel | PopularityModel, missing: Missing) -> str:
+def sentence(found: str, model: BilateralModel | PopularityModel | JointModel, missing: Missing) -> str:
     """What was found and what was chosen, in one line."""
     absent = {Zero: "zeros", Unobserved: "unobserved"}.get(type(missing), f"zeros of weight {missing.weight:g}")
     values = "binarised values" if model.binarise else "values"

@@ -25,6 +25,7 @@ from pyrorec.inference.checkpoints import (
 )
 from pyrorec.inference.choice import choose
 from pyrorec.inference.files import read_tensors, write_tensors, write_text
+from pyrorec.inference.joint_fitting import start_joint
 from pyrorec.inference.objective import Expected, ScoreFunction
 from pyrorec.inference.observations import observe
 from pyrorec.inference.popularity_fitting import start_popularity
@@ -33,6 +34,7 @@ from pyrorec.inference.settings import Context, Training, default_training
 from pyrorec.inference.train import Fitting, local_randomness, train
 from pyrorec.inference.validation import Score
 from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 
 logger = logging.getLogger("pyrorec")
@@ -130,6 +132,13 @@ def _(
     model: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
 ) -> Fitting:
     return start_popularity(model, log, held_out, training, context)
+
+
+@begin.register
+def _(
+    model: JointModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
+) -> Fitting:
+    return start_joint(model, log, held_out, training, context)
 
 
 def finish(fitting: Fitting, recorder: Recorder) -> None:

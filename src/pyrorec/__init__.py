@@ -14,7 +14,7 @@ _HOMES = {
         "embedded_truth", "hold_out", "read_interactions", "split", "split_by_exposure", "split_by_time",
         "split_leave_last_out", "split_random",
     ),
-    "pyrorec.inference.choice": ("choose", "choose_popularity"),
+    "pyrorec.inference.choice": ("choose", "choose_joint", "choose_popularity"),
     "pyrorec.inference.diagnostics": ("diagnose",),
     "pyrorec.inference.evaluate": ("evaluate",),
     "pyrorec.inference.fit": ("fit",),
@@ -33,6 +33,7 @@ _HOMES = {
     "pyrorec.models.bilateral": ("BilateralModel", "UnfitPair"),
     "pyrorec.models.distributions": ("Exponential", "Gamma", "LogNormal", "Normal", "Prior", "Scope"),
     "pyrorec.models.families": ("Bernoulli", "Cloglog", "Gaussian", "Poisson", "Probit"),
+    "pyrorec.models.joint": ("JointModel",),
     "pyrorec.models.marginals": ("adjust",),
     "pyrorec.models.popularity": ("PopularityModel",),
     "pyrorec.models.posterior_families": (

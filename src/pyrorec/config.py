@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrorec.data import InputError, Interactions, Missing
-from pyrorec.inference.choice import Choice, choose, choose_popularity
+from pyrorec.inference.choice import Choice, choose, choose_joint, choose_popularity
 from pyrorec.inference.plain_values import check_fields, fits
 from pyrorec.inference.settings import Training, default_training
 from pyrorec.inference.settings_file import (
@@ -25,8 +25,9 @@ from pyrorec.inference.settings_file import (
     training_from_plain,
     training_to_plain,
 )
-from pyrorec.models.affinities import Affinity, FactorisationMachine
+from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.prior_source import ExposureCounts, PriorSource
 
@@ -34,7 +35,11 @@ SECTIONS = {"model", "training", "missing", "seed", "pyrorec", "format", "reason
 FLAG_OF = {"popularity": "prior", "activity": "prior", "source": "prior_source"}
 """Flags whose name differs from that of the part they choose."""
 SETTINGS = ("factors", "binarise", "amortised", "affinity_first", "inverse_propensity", "negatives")
-CHOOSERS: dict[type, Callable[..., Choice]] = {BilateralModel: choose, PopularityModel: choose_popularity}
+CHOOSERS: dict[type, Callable[..., Choice]] = {
+    BilateralModel: choose,
+    PopularityModel: choose_popularity,
+    JointModel: choose_joint,
+}
 LARGEST_SEED = 2**32 - 1
 
 
@@ -90,8 +95,10 @@ def resolve_model(kind: type[ModelSpec], config: dict[str, Any], flags: dict[str
     configured = {part: part_from_plain(part, given.pop(part)) for part in own if part in given}
     given |= own_settings(kind, flags)
     binarise, factors = given.pop("binarise", None), flags["factors"]
-    if factors is not None and "affinity" in own:
-        flagged["affinity"] = with_factors(flagged.get("affinity", configured.get("affinity")), factors)
+    crossed = next((part for part in ("taste", "affinity") if part in own), None)
+    if factors is not None and crossed is not None:
+        default = getattr(kind(), crossed)
+        flagged[crossed] = with_factors(flagged.get(crossed, configured.get(crossed, default)), factors)
     if flags.get("prior_rule") is not None:
         flagged["source"] = with_rule(flagged.get("source", configured.get("source")), flags["prior_rule"])
     base, missing = model_from_plain(model_to_plain(kind()) | given), resolve_missing(config, flags)
@@ -135,9 +142,8 @@ def with_rule(source: PriorSource | None, rule: str) -> PriorSource:
     return dataclasses.replace(source, rule=rule)  # type: ignore[call-arg]
 
 
-def with_factors(affinity: Affinity | None, factors: int) -> Affinity:
+def with_factors(affinity: Affinity, factors: int) -> Affinity:
     """An affinity with so many factors. Raises InputError for one that has none."""
-    affinity = affinity or FactorisationMachine()
     if "factors" not in {field.name for field in dataclasses.fields(affinity)}:
         raise InputError(f"Affinity {affinity.name} has no factors: leave --factors out.")
     return dataclasses.replace(affinity, factors=factors)  # type: ignore[call-arg]
