@@ -13,7 +13,7 @@ from pyrorec.guides.popularity_anchor import anchor_effects
 from pyrorec.models.bilateral import Batch
 from pyrorec.models.component import Parts
 from pyrorec.models.distributions import Scale
-from pyrorec.models.joint import Joint, every
+from pyrorec.models.joint import ExposureOutcome, every
 
 
 class JointGuide(PyroModule):
@@ -22,7 +22,7 @@ class JointGuide(PyroModule):
     `log_counts` (items,) are the standardised log numbers of exposures, where popularity starts.
     """
 
-    def __init__(self, model: Joint, log_counts: Tensor, drawn: Draw) -> None:
+    def __init__(self, model: ExposureOutcome, log_counts: Tensor, drawn: Draw) -> None:
         super().__init__()
         self.drawn = drawn
         self.weights = Parts()
@@ -32,26 +32,26 @@ class JointGuide(PyroModule):
         assert model.spec.posterior is not None
         with torch.no_grad():
             location, log_spread = model.spec.posterior.numbers(model.population().expand((model.item.size,)))
-        self.popularity = FreeForm(location + log_counts, log_spread)
+        self.popularity = Parts({"q": FreeForm(location + log_counts, log_spread)})
 
-    def forward(self, batch: Batch, model: Joint) -> None:
+    def forward(self, batch: Batch, model: ExposureOutcome) -> None:
         with batch.weighing_latents():
             for site, block in self.weights.items():
                 pyro.sample(site, block.law())  # type: ignore[operator]
             with pyro.plate("items", model.item.size):
                 pyro.sample("popularity", self.drawn(self.popularity_law(model)))
 
-    def popularity_law(self, model: Joint) -> dist.TorchDistribution:
+    def popularity_law(self, model: ExposureOutcome) -> dist.TorchDistribution:
         """q(z) of every item, batch shape (items,)."""
         assert model.spec.posterior is not None
-        return model.spec.posterior.law(*self.popularity(every(model.item)))
+        return model.spec.posterior.law(*self.popularity["q"](every(model.item)))
 
     def laws(self) -> dict[str, dist.TorchDistribution]:
         """q of every block of weights."""
         return {site: block.law() for site, block in self.weights.items()}  # type: ignore[operator]
 
     @torch.no_grad()
-    def refresh(self, model: Joint) -> None:
+    def refresh(self, model: ExposureOutcome) -> None:
         """Recomputes the centre of the users' factors, and sets what the likelihood leaves to the priors."""
         recentre(model.user_taste, {site: law.mean for site, law in self.laws().items()})
         for side in (model.user, model.item):
@@ -60,7 +60,7 @@ class JointGuide(PyroModule):
         if model.spec.predictor.scale is Scale.LOG:
             self._anchor_popularity(model)
 
-    def _anchor_popularity(self, model: Joint) -> None:
+    def _anchor_popularity(self, model: ExposureOutcome) -> None:
         """The aggregated posterior of log-popularity gets mean 0 and variance 1 (maths 2.2, 3.6); both intercepts and
         both coefficients make up for it."""
         law = self.popularity_law(model)
@@ -70,5 +70,6 @@ class JointGuide(PyroModule):
             log_effect = model.learned(name).log_values["popularity_effect"]
             level.intercept.add_(log_effect.exp() * mean)
             log_effect.add_(sd.log())
-        self.popularity.move(-mean)
-        self.popularity.stretch(sd)
+        q: FreeForm = self.popularity["q"]  # type: ignore[assignment]
+        q.move(-mean)
+        q.stretch(sd)

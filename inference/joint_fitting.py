@@ -25,7 +25,7 @@ from pyrorec.inference.settings import Context, Training
 from pyrorec.inference.train import Fitting, Phase
 from pyrorec.inference.validation import Score, seen_matrix, watch
 from pyrorec.models.bilateral import Batch
-from pyrorec.models.joint import Joint, JointModel
+from pyrorec.models.joint import ExposureOutcome, JointModel
 from pyrorec.models.rows import SparseRows
 
 CELLS = 4_000_000
@@ -38,7 +38,7 @@ class JointFitting(Fitting):
 
     headline: ClassVar[str] = "user"
 
-    model: Joint
+    model: ExposureOutcome
     guide: JointGuide
     rows: SparseRows
     data: Observations
@@ -126,14 +126,14 @@ def check_request(log: Interactions, training: Training) -> None:
 
 def empty_joint(
     spec: JointModel, log: Interactions, rows: dict[str, SparseRows], training: Training
-) -> tuple[Joint, JointGuide]:
+) -> tuple[ExposureOutcome, JointGuide]:
     """Model and guide of the right shapes for a log."""
     spec = replace(spec, family=spec.family.starting(spread(rows["user"])))
     outcome = spec.predictor.starting_level(spec.family, level(rows["user"], 0.0))
     counts = rows["item"].records
     exposure = spec.exposure_family.link(float(counts.sum()) / (log.n_users * log.n_items))
     users, items = encoded(log.user_features, log.users), encoded(log.item_features, log.items)
-    model = Joint(spec, users, items, outcome, exposure)
+    model = ExposureOutcome(spec, users, items, outcome, exposure)
     return model, JointGuide(model, standardised_log(counts), training.objective.drawn)
 
 

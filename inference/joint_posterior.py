@@ -8,13 +8,13 @@ import torch
 from pyrorec.guides.joint import JointGuide
 from pyrorec.inference.popularity_posterior import joined, ones, rows_of, zeros
 from pyrorec.inference.posterior import Effect, Posterior
-from pyrorec.models.joint import Joint
+from pyrorec.models.joint import ExposureOutcome
 from pyrorec.models.laws import mapped, single
 from pyrorec.models.predictors import Plain
 
 
 @torch.no_grad()
-def read_joint_posterior(model: Joint, guide: JointGuide, users: pd.Index, items: pd.Index) -> Posterior:
+def read_joint_posterior(model: ExposureOutcome, guide: JointGuide, users: pd.Index, items: pd.Index) -> Posterior:
     """The posterior of the outcome given exposure.
 
     A user's row is (rho taste, offset, 1), an item's (taste, 1, offset), so that the linear predictor is one product.
@@ -39,7 +39,7 @@ def read_joint_posterior(model: Joint, guide: JointGuide, users: pd.Index, items
 
 
 @torch.no_grad()
-def read_exposure_posterior(model: Joint, guide: JointGuide, users: pd.Index, items: pd.Index) -> Posterior:
+def read_exposure_posterior(model: ExposureOutcome, guide: JointGuide, users: pd.Index, items: pd.Index) -> Posterior:
     """The posterior of exposure, in the same form: a user's offset is activity, and items have popularity alone."""
     laws = {site: single(law) for site, law in guide.laws().items()}
     activity = rows_of(model.activity, laws)
@@ -58,7 +58,7 @@ def read_exposure_posterior(model: Joint, guide: JointGuide, users: pd.Index, it
     )
 
 
-def popularity_effect(model: Joint, guide: JointGuide, predictor: str) -> Effect:
+def popularity_effect(model: ExposureOutcome, guide: JointGuide, predictor: str) -> Effect:
     """Popularity of every item, as one of the two predictors takes it."""
     population = model.learned("popularity").fixed().population(like=model.level.intercept)
     return Effect(mapped(guide.popularity_law(model), torch.clone), population, model.learned(predictor).fixed())

@@ -18,7 +18,7 @@ from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import PlugIn, Predictive, Reading
 from pyrorec.inference.settings import Training
 from pyrorec.models.bilateral import Bilateral, BilateralModel
-from pyrorec.models.joint import Joint, JointModel
+from pyrorec.models.joint import ExposureOutcome, JointModel
 from pyrorec.models.popularity import Popularity, PopularityModel
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Run:
     training: Training
     seed: int
     log: Interactions
-    model: Bilateral | Popularity | Joint
+    model: Bilateral | Popularity | ExposureOutcome
     guide: BilateralGuide | PopularityGuide | JointGuide
     posterior: Posterior
     metrics: list[dict[str, Any]]

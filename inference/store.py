@@ -54,7 +54,7 @@ from pyrorec.inference.settings_file import (
 )
 from pyrorec.inference.train import module_local
 from pyrorec.models.bilateral import Bilateral, BilateralModel
-from pyrorec.models.joint import Joint, JointModel
+from pyrorec.models.joint import ExposureOutcome, JointModel
 from pyrorec.models.popularity import Popularity, PopularityModel
 
 MANIFEST = "manifest.json"
@@ -252,7 +252,7 @@ def posterior_of(model: Any, guide: Any, log: Interactions) -> Posterior:
 READERS: dict[type, Callable[..., Posterior]] = {
     Bilateral: read_posterior,
     Popularity: read_popularity_posterior,
-    Joint: read_joint_posterior,
+    ExposureOutcome: read_joint_posterior,
 }
 """How the posterior is read off each kind of model and its guide."""
 
@@ -320,5 +320,7 @@ def _(
 
 
 @empty_modules.register
-def _(spec: JointModel, training: Training, log: Interactions, tensors: dict[str, Tensor]) -> tuple[Joint, JointGuide]:
+def _(
+    spec: JointModel, training: Training, log: Interactions, tensors: dict[str, Tensor]
+) -> tuple[ExposureOutcome, JointGuide]:
     return empty_joint(spec, log, observe(log, spec, None).all, training)

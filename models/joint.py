@@ -101,7 +101,7 @@ class Slope(nn.Module):
         self.value = nn.Parameter(torch.tensor(start))
 
 
-class Joint(PyroModule):
+class ExposureOutcome(PyroModule):
     """The generative process of `spec`, as a Pyro model of a `Batch` of user rows.
 
     Sites: blocks of weights of the outcome's effects and features (`user_effect`, `item_effect`, ...), of activity
