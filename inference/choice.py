@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, cast
 from pyrorec.data import Interactions, Kind, Missing, Unobserved, Zero
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.distributions import PopularityDistribution, Scale
-from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Poisson
+from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Ordinal, Poisson
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.posterior_families import PosteriorFamily
 from pyrorec.models.predictors import Additive, LogAdditive, Offset, Predictor
@@ -20,7 +21,7 @@ from pyrorec.models.prior_source import ExposureCounts, LearnedPopulation, Prior
 class Choice:
     """What a log was taken for: the model, the meaning of a missing cell, and why in one sentence."""
 
-    model: BilateralModel | PopularityModel
+    model: BilateralModel | PopularityModel | JointModel
     missing: Missing
     reason: str
 
@@ -89,6 +90,33 @@ def choose_popularity(
     return Choice(model, seen.missing, sentence(seen.found, model, seen.missing) + f", prior {source.name}")
 
 
+def choose_joint(
+    log: Interactions,
+    base: JointModel | None = None,
+    *,
+    family: Family | None = None,
+    predictor: Predictor | None = None,
+    popularity: PopularityDistribution | None = None,
+    posterior: PosteriorFamily | None = None,
+    binarise: bool | None = None,
+    missing: Missing | None = None,
+    **rest: Any,
+) -> Choice:
+    """As `choose_popularity`, for the joint model.
+
+    Outcomes in whole numbers of 1..5 are ratings here, since a log of clicks alone says nothing of an outcome. Absent
+    cells were not exposed, so that their outcome is unobserved.
+    """
+    binarise = bool(binarise)
+    family = family or outcome_family(log.kind, predictor, binarise)
+    seen = observed(log, family, predictor, popularity, binarise, missing or Unobserved(), default_record_family_for)
+    model = replace(
+        base or JointModel(), family=seen.family, predictor=cast(Offset, seen.predictor), popularity=popularity,
+        posterior=posterior, binarise=seen.binarise, **rest,
+    )  # fmt: skip
+    return Choice(model, seen.missing, sentence(seen.found, model, seen.missing) + ", that is not exposed")
+
+
 class Observed(NamedTuple):
     """What is taken of a log for either kind of model: what it looks like, and how one cell of it comes about."""
 
@@ -142,6 +170,13 @@ def default_record_family_for(suggested: Family, predictor: Predictor | None, bi
     return clicks_for(predictor) if binarise or isinstance(suggested, Bernoulli) else suggested
 
 
+def outcome_family(kind: Kind, predictor: Predictor | None, binarise: bool) -> Family:
+    """The family of outcomes given exposure: clicks, ratings in whole steps, ratings, or counts."""
+    if binarise or kind is Kind.CLICKS:
+        return clicks_for(predictor)
+    return {Kind.IMPLICIT: Ordinal(), Kind.RATINGS: Gaussian()}.get(kind, Poisson())
+
+
 def default_missing_for(log: Interactions, family: Family, binarise: bool) -> Missing:
     """What the log says of an absent cell; ratings say nothing of it, and clicks without zeros must have some."""
     if binarise and bool((log.value > 0).all()):
@@ -159,7 +194,7 @@ RULES: dict[Kind, tuple[str, Family, bool]] = {
 }
 
 
-def sentence(found: str, model: BilateralModel | PopularityModel, missing: Missing) -> str:
+def sentence(found: str, model: BilateralModel | PopularityModel | JointModel, missing: Missing) -> str:
     """What was found and what was chosen, in one line."""
     absent = {Zero: "zeros", Unobserved: "unobserved"}.get(type(missing), f"zeros of weight {missing.weight:g}")
     values = "binarised values" if model.binarise else "values"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyrorec.data import InputError, Interactions
-from pyrorec.inference.choice import Choice, choose, choose_popularity
+from pyrorec.inference.choice import Choice, choose, choose_joint, choose_popularity
 from pyrorec.inference.plain_values import check_fields
 from pyrorec.inference.settings import Training, default_training
 from pyrorec.inference.settings_file import (
@@ -21,9 +21,14 @@ from pyrorec.inference.settings_file import (
     training_to_plain,
 )
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 
-CHOOSERS: dict[type, Callable[..., Choice]] = {BilateralModel: choose, PopularityModel: choose_popularity}
+CHOOSERS: dict[type, Callable[..., Choice]] = {
+    BilateralModel: choose,
+    PopularityModel: choose_popularity,
+    JointModel: choose_joint,
+}
 
 
 def configured_kind(config: dict[str, Any]) -> type[ModelSpec]:

@@ -20,11 +20,12 @@ from pyrorec.models.laws import single
 class RecordedELBO(Trace_ELBO):
     """A Trace_ELBO that leaves its terms behind.
 
-    After each evaluation `terms` holds the log-likelihood under "value" and the divergence of every latent site
-    under its name: detached, scaled as they entered the loss, averaged over particles.
+    After each evaluation `terms` holds the log-likelihood of every observed site (their names in `observed`) and the
+    divergence of every latent one: detached, scaled as they entered the loss, averaged over particles.
     """
 
     terms: dict[str, Tensor]
+    observed: frozenset[str] = frozenset()
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         """Minus the ELBO, with gradient."""
@@ -36,8 +37,10 @@ class RecordedELBO(Trace_ELBO):
         self.terms = {}
         return super().loss(model, guide, *args, **kwargs)
 
-    def record(self, name: str, value: Tensor) -> None:
+    def record(self, name: str, value: Tensor, observed: bool) -> None:
         """Adds one particle's share of a term."""
+        if observed:
+            self.observed |= {name}
         self.terms[name] = self.terms.get(name, torch.zeros((), device=value.device)) + (
             value.detach() / self.num_particles
         )
@@ -51,7 +54,7 @@ class MonteCarloELBO(RecordedELBO):
         guide_trace.compute_log_prob()
         for name, site in latent_and_observed(model_trace):
             value, drawn = site["log_prob_sum"], guide_trace.nodes.get(name)
-            self.record(name, value if drawn is None else drawn["log_prob_sum"] - value)
+            self.record(name, value if drawn is None else drawn["log_prob_sum"] - value, site["is_observed"])
         return model_trace, guide_trace
 
 
@@ -82,7 +85,7 @@ class AnalyticELBO(RecordedELBO):
             else:
                 value = self.divergence(name, guide_trace.nodes[name]["fn"], site)
                 elbo = elbo - value
-            self.record(name, value)
+            self.record(name, value, site["is_observed"])
         return -elbo.item(), -elbo
 
     def log_likelihood(self, name: str, site: Any, guide_trace: Trace) -> Tensor:

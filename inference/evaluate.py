@@ -35,6 +35,7 @@ from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.run import Run
 from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
 from pyrorec.models.families import Cloglog, Outcome, Poisson
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.predictors import Offset
 
@@ -112,13 +113,13 @@ def evaluate(
 def default_interventions(run: Run) -> dict[str, Intervention]:
     """Observe always; Deconfound and Temper(0.5) where the model holds popularity.
 
-    The popularity model adds a quality share of one half between Deconfound (share 0) and Observe (share 1): the
-    share is not identified, so its whole range is shown.
+    The popularity model and the joint one add a quality share of one half between Deconfound (share 0) and Observe
+    (share 1): the share is not identified, so its whole range is shown.
     """
     if run.posterior.popularity is None:
         return {"observe": Observe()}
     asked: dict[str, Intervention] = {"observe": Observe(), "deconfound": Deconfound()}
-    if isinstance(run.spec, PopularityModel) and isinstance(run.posterior.item_effect.predictor, Offset):
+    if isinstance(run.spec, PopularityModel | JointModel) and isinstance(run.posterior.item_effect.predictor, Offset):
         asked["quality 0.5"] = Deconfound(quality_share=0.5)
     return asked | {"temper 0.5": Temper(0.5)}
 

@@ -26,6 +26,7 @@ from pyrorec.inference.checkpoints import (
 )
 from pyrorec.inference.choice import choose
 from pyrorec.inference.files import read_tensors, write_tensors, write_text
+from pyrorec.inference.joint_fitting import start_joint
 from pyrorec.inference.objective_checks import check_objective
 from pyrorec.inference.observations import observe
 from pyrorec.inference.popularity_fitting import start_popularity
@@ -35,6 +36,7 @@ from pyrorec.inference.train import Fitting, local_randomness, train
 from pyrorec.inference.validation import Score
 from pyrorec.inference.warm_start import start_from as warm_start
 from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 
 logger = logging.getLogger("pyrorec")
@@ -46,7 +48,7 @@ SMALL_PROBLEM = 20_000_000
 
 
 def fit(
-    model: BilateralModel | PopularityModel | None,
+    model: BilateralModel | PopularityModel | JointModel | None,
     log: Interactions,
     *,
     seed: int | None = None,
@@ -144,6 +146,13 @@ def _(
     model: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
 ) -> Fitting:
     return start_popularity(model, log, held_out, training, context)
+
+
+@begin.register
+def _(
+    model: JointModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
+) -> Fitting:
+    return start_joint(model, log, held_out, training, context)
 
 
 def finish(fitting: Fitting, recorder: Recorder) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.guides.covariances import Diagonal
-from pyrorec.inference.objective import Expected, Integrated, ScoreFunction, StoredSample
+from pyrorec.inference.objective import MAP, Expected, Integrated, ScoreFunction, StoredSample
 from pyrorec.inference.settings import Training
 from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.rows.expected import EXPECTED_MASS
 
@@ -23,6 +24,12 @@ def check_objective(model: Any, log: Interactions, training: Training) -> None:
 def _(model: PopularityModel, log: Interactions, training: Training) -> None:
     if isinstance(training.objective, Integrated | StoredSample):
         raise InputError("Objectives integrated and stored-sample are for the bilateral model; take expected.")
+
+
+@check_objective.register
+def _(model: JointModel, log: Interactions, training: Training) -> None:
+    if isinstance(training.objective, Integrated | StoredSample | MAP | ScoreFunction):
+        raise InputError("The joint model is trained by objective expected, analytic or monte-carlo.")
 
 
 @check_objective.register

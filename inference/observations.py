@@ -10,10 +10,12 @@ from scipy import sparse
 
 from pyrorec.data import Entry, InputError, Interactions
 from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.rows import SparseRows
 
 Rows = dict[str, SparseRows]
+Spec = BilateralModel | PopularityModel | JointModel
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Observations:
     validation: Interactions | None
 
 
-def observe(log: Interactions, spec: BilateralModel | PopularityModel, held_out: np.ndarray | None) -> Observations:
+def observe(log: Interactions, spec: Spec, held_out: np.ndarray | None) -> Observations:
     """The rows of a checked log; `held_out` are the numbers of the validation cells among its cells."""
     value, trials = cells(log, spec)
     everything = both_sides(value, trials)
@@ -39,7 +41,7 @@ def observe(log: Interactions, spec: BilateralModel | PopularityModel, held_out:
     return Observations(mask(everything, masked), everything, log.select(held_out))
 
 
-def cells(log: Interactions, spec: BilateralModel | PopularityModel) -> tuple[sparse.csr_array, sparse.csr_array]:
+def cells(log: Interactions, spec: Spec) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Value and trials of every observed pair, users x items, on one pattern with zeros kept.
 
     Raises InputError when the values are not of the family's kind.
@@ -52,7 +54,7 @@ def cells(log: Interactions, spec: BilateralModel | PopularityModel) -> tuple[sp
     return value, trials
 
 
-def check_values(log: Interactions, spec: BilateralModel | PopularityModel) -> None:
+def check_values(log: Interactions, spec: Spec) -> None:
     """Refuses values and absent cells that the family cannot describe, or from which nothing can be learnt."""
     log = log.binarised() if spec.binarise else log
     if not log.missing.weight and bool((log.value == log.trials).all()):

@@ -11,12 +11,14 @@ import pandas as pd
 
 from pyrorec.data import Interactions
 from pyrorec.guides import BilateralGuide
+from pyrorec.guides.joint import JointGuide
 from pyrorec.guides.popularity import PopularityGuide
 from pyrorec.inference.intervention import Intervention, Observe
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import PlugIn, Predictive, Reading
 from pyrorec.inference.settings import Training
 from pyrorec.models.bilateral import Bilateral, BilateralModel
+from pyrorec.models.joint import ExposureOutcome, JointModel
 from pyrorec.models.popularity import Popularity, PopularityModel
 
 if TYPE_CHECKING:
@@ -30,12 +32,12 @@ class Run:
     Everything it answers is computed by a function of its own module; the methods are their short names.
     """
 
-    spec: BilateralModel | PopularityModel
+    spec: BilateralModel | PopularityModel | JointModel
     training: Training
     seed: int
     log: Interactions
-    model: Bilateral | Popularity
-    guide: BilateralGuide | PopularityGuide
+    model: Bilateral | Popularity | ExposureOutcome
+    guide: BilateralGuide | PopularityGuide | JointGuide
     posterior: Posterior
     metrics: list[dict[str, Any]]
     reason: str = ""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 from pyrorec.inference.annealing import Annealing, WarmUp
 from pyrorec.inference.objective import Analytic, Expected, Objective
 from pyrorec.inference.schedule import ItemsThenUsers, Schedule
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 
 
@@ -99,8 +102,18 @@ RECORDS_SEEN = 20_000_000
 """Records that a fit of the popularity model passes over in all, beyond `FEWEST_EPOCHS` epochs."""
 
 
-def default_training(spec: object, records: int) -> Training:
+@singledispatch
+def default_training(spec: Any, records: int) -> Training:
     """How a kind of model is trained on so many records where nobody says."""
-    if not isinstance(spec, PopularityModel):
-        return Training()
+    return Training()
+
+
+@default_training.register
+def _(spec: PopularityModel, records: int) -> Training:
     return replace(POPULARITY_TRAINING, epochs=min(200, max(FEWEST_EPOCHS, RECORDS_SEEN // max(records, 1))))
+
+
+@default_training.register
+def _(spec: JointModel, records: int) -> Training:
+    """One step an epoch on a small log, hence more of them."""
+    return replace(POPULARITY_TRAINING, epochs=400)

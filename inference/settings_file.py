@@ -32,6 +32,7 @@ from pyrorec.models.bilateral import BilateralModel, UnfitPair
 from pyrorec.models.distributions import PopularityDistribution
 from pyrorec.models.factor_priors import FactorPrior
 from pyrorec.models.families import Family
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.posterior_families import PosteriorFamily
 from pyrorec.models.predictors import Predictor
@@ -70,9 +71,11 @@ PARTS: dict[str, Registry[Any]] = {
     "covariance": Covariance.registry,
     "user_prior": FactorPrior.registry,
     "item_prior": FactorPrior.registry,
+    "taste": Affinity.registry,
+    "exposure_family": Family.registry,
 }
-ModelSpec = BilateralModel | PopularityModel
-KINDS: dict[str, type[ModelSpec]] = {"bilateral": BilateralModel, "popularity": PopularityModel}
+ModelSpec = BilateralModel | PopularityModel | JointModel
+KINDS: dict[str, type[ModelSpec]] = {"bilateral": BilateralModel, "popularity": PopularityModel, "joint": JointModel}
 
 
 def model_to_plain(spec: ModelSpec) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.guides import BilateralGuide
+from pyrorec.guides.joint import JointGuide
 from pyrorec.guides.popularity import PopularityGuide
 from pyrorec.inference.factor_features import factor_features
 from pyrorec.inference.files import (
@@ -30,6 +32,8 @@ from pyrorec.inference.files import (
     write_with,
 )
 from pyrorec.inference.item_prior import anchored
+from pyrorec.inference.joint_fitting import empty_joint
+from pyrorec.inference.joint_posterior import read_joint_posterior
 from pyrorec.inference.observations import Observations, observe
 from pyrorec.inference.popularity_fitting import empty_popularity
 from pyrorec.inference.popularity_posterior import read_popularity_posterior
@@ -51,6 +55,7 @@ from pyrorec.inference.settings_file import (
 )
 from pyrorec.inference.train import module_local
 from pyrorec.models.bilateral import Bilateral, BilateralModel
+from pyrorec.models.joint import ExposureOutcome, JointModel
 from pyrorec.models.popularity import Popularity, PopularityModel
 
 MANIFEST = "manifest.json"
@@ -244,8 +249,15 @@ def load(folder: str | Path) -> Run:
 
 def posterior_of(model: Any, guide: Any, log: Interactions) -> Posterior:
     """The posterior that model and guide hold, under the log's ids."""
-    read = read_popularity_posterior if isinstance(model, Popularity) else read_posterior
-    return read(model, guide, log.users, log.items)
+    return READERS[type(model)](model, guide, log.users, log.items)
+
+
+READERS: dict[type, Callable[..., Posterior]] = {
+    Bilateral: read_posterior,
+    Popularity: read_popularity_posterior,
+    ExposureOutcome: read_joint_posterior,
+}
+"""How the posterior is read off each kind of model and its guide."""
 
 
 def verify(home: Path) -> None:
@@ -308,3 +320,10 @@ def _(
 ) -> tuple[Popularity, PopularityGuide]:
     found = anchored(spec, log)
     return empty_popularity(found, log, records_of(found.log, found.spec), 0.0, training)
+
+
+@empty_modules.register
+def _(
+    spec: JointModel, training: Training, log: Interactions, tensors: dict[str, Tensor]
+) -> tuple[ExposureOutcome, JointGuide]:
+    return empty_joint(spec, log, observe(log, spec, None).all, training)

@@ -16,6 +16,7 @@ from pyrorec.inference.observations import observe
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.run import Run
 from pyrorec.models.bilateral import Bilateral
+from pyrorec.models.joint import ExposureOutcome
 from pyrorec.models.popularity import Popularity
 from pyrorec.models.rows import RowDistribution, SparseRows
 
@@ -191,7 +192,9 @@ def _(model: Bilateral, drawn: Drawn, rows: SparseRows, missing_weight: float) -
 
 
 @checked_rows.register
-def _(model: Popularity, drawn: Drawn, rows: SparseRows, missing_weight: float) -> tuple[Tensor, Tensor]:
+def _(
+    model: Popularity | ExposureOutcome, drawn: Drawn, rows: SparseRows, missing_weight: float
+) -> tuple[Tensor, Tensor]:
     posterior, (user, item), popularity = drawn.posterior, drawn.factors(), drawn.of("popularity")
     affinity = user @ item.T + posterior.intercept + posterior.level_shift
     popularity = torch.zeros(rows.columns) if popularity is None else popularity

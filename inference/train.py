@@ -166,7 +166,7 @@ def run_epoch(fitting: Fitting) -> dict[str, Any]:
         with phase.holding:
             terms = [step(fitting, batch) for batch in phase.batches]
         phase.after()
-        metrics.update(summarise(terms, phase.name, kl_weight, fitting.records))
+        metrics.update(summarise(terms, fitting.objective.observed, phase.name, kl_weight, fitting.records))
     metrics["kl_weight"] = kl_weight
     metrics["elbo"] = metrics[f"{fitting.headline}/elbo"]
     return metrics
@@ -201,12 +201,18 @@ def check_finite(what: str, value: Tensor, fitting: Fitting, batch: Any) -> None
         )
 
 
-def summarise(terms: list[dict[str, Tensor]], side: str, kl_weight: float, records: float) -> dict[str, float]:
-    """Means over a phase: log-likelihood, each KL (unweighted) and the ELBO, per observed record."""
+def summarise(
+    terms: list[dict[str, Tensor]], observed: frozenset[str], side: str, kl_weight: float, records: float
+) -> dict[str, float]:
+    """Means over a phase: log-likelihood (of each observed site, where there are several), each KL (unweighted) and
+    the ELBO, per observed record."""
     mean = {name: float(torch.stack([t[name] for t in terms]).mean()) / records for name in terms[0]}
-    reconstruction = mean.pop("value")
+    likely = {name: mean.pop(name) for name in sorted(observed)}
     kls = {name: kl / kl_weight for name, kl in mean.items()}
+    reconstruction = sum(likely.values())
     out = {f"{side}/reconstruction": reconstruction, f"{side}/elbo": reconstruction - sum(kls.values())}
+    if len(likely) > 1:
+        out |= {f"{side}/{name}": value for name, value in likely.items()}
     return out | {f"{side}/kl_{name}": kl for name, kl in kls.items()}
 
 

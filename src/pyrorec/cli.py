@@ -63,7 +63,9 @@ def fit(
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    model: Annotated[str | None, typer.Option(help="Kind of model: bilateral (default) or popularity.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="bilateral (default), popularity, or joint (exposure and its outcome).")
+    ] = None,
     family: Annotated[
         str | None,
         typer.Option(

@@ -29,7 +29,7 @@ from pyrorec.inference.settings_file import (
     training_from_plain,
     training_to_plain,
 )
-from pyrorec.models.affinities import Affinity, FactorisationMachine
+from pyrorec.models.affinities import Affinity
 from pyrorec.models.bilateral import UnfitPair
 from pyrorec.models.families import Family
 from pyrorec.models.prior_source import ExposureCounts, PriorSource
@@ -106,8 +106,10 @@ def resolve_model(kind: type[ModelSpec], config: dict[str, Any], flags: dict[str
     configured = {part: part_from_plain(part, given.pop(part)) for part in own if part in given}
     given |= own_settings(kind, flags)
     binarise, factors = given.pop("binarise", None), flags["factors"]
-    if factors is not None and "affinity" in own:
-        flagged["affinity"] = with_factors(flagged.get("affinity", configured.get("affinity")), factors)
+    crossed = next((part for part in ("taste", "affinity") if part in own), None)
+    if factors is not None and crossed is not None:
+        default = getattr(kind(), crossed)
+        flagged[crossed] = with_factors(flagged.get(crossed, configured.get(crossed, default)), factors)
     if flags.get("prior_rule") is not None:
         if "source" not in own:
             raise InputError("--prior-rule does not belong to this kind of --model.")
@@ -153,9 +155,8 @@ def with_rule(source: PriorSource | None, rule: str) -> PriorSource:
     return dataclasses.replace(source, rule=rule)  # type: ignore[call-arg]
 
 
-def with_factors(affinity: Affinity | None, factors: int) -> Affinity:
+def with_factors(affinity: Affinity, factors: int) -> Affinity:
     """An affinity with so many factors. Raises InputError for one that has none."""
-    affinity = affinity or FactorisationMachine()
     if "factors" not in {field.name for field in dataclasses.fields(affinity)}:
         raise InputError(f"Affinity {affinity.name} has no factors: leave --factors out.")
     return dataclasses.replace(affinity, factors=factors)  # type: ignore[call-arg]

@@ -1,0 +1,152 @@
+"""Fitting the joint model: on worlds whose truth is known, to disk and back, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import expit
+
+import pyrorec as pr
+from pyrorec.data import InputError, Interactions
+from pyrorec.evaluation import log_loss
+from pyrorec.inference.joint_posterior import read_exposure_posterior
+from pyrorec.inference.scores import Predictive, pair_surface
+
+QUIET = pr.Context(progress=False)
+USERS, ITEMS = 150, 60
+
+
+class World:
+    """Exposure driven by taste and popularity; clicks driven by `rho` times the same taste, popularity and quality."""
+
+    def __init__(self, rho: float, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        theta, beta = rng.normal(0, 1, (USERS, 2)), rng.normal(0, 0.8, (ITEMS, 2))
+        taste = (theta - theta.mean(0)) @ beta.T
+        zeta = rng.normal(0, 1, ITEMS)
+        exposure = -2.2 + 0.6 * zeta + rng.normal(0, 0.3, USERS)[:, None] + taste
+        generous, quality = rng.normal(0, 0.6, USERS), rng.normal(0, 0.5, ITEMS)
+        self.click = expit(-0.8 + 0.4 * zeta + generous[:, None] + quality + rho * taste)
+        self.taste, self.zeta, self.rate = taste, zeta, np.exp(exposure)
+        user, item = np.nonzero(rng.random((USERS, ITEMS)) < -np.expm1(-self.rate))
+        value = (rng.random(len(user)) < self.click[user, item]).astype(float)
+        frame = pd.DataFrame({"user_id": user, "item_id": item, "value": value})
+        self.log = pr.read_interactions(frame).with_missing(pr.Unobserved())
+        self.pairs = torch.arange(USERS).repeat_interleave(ITEMS), torch.arange(ITEMS).repeat(USERS)
+
+    def loss(self, run: pr.Run) -> float:
+        """Expected log-loss of a random pair."""
+        with torch.no_grad():
+            p = Predictive().score(pair_surface(run.posterior, pr.Observe(), *self.coded(run))).double().numpy()
+        truth = self.click.reshape(-1)
+        return float(log_loss(p, truth, np.ones_like(truth)))
+
+    def coded(self, run: pr.Run) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every pair in the run's codes."""
+        user, item = (ids.get_indexer(pair.numpy()) for ids, pair in zip(self.ids(run), self.pairs, strict=True))
+        return torch.as_tensor(user), torch.as_tensor(item)
+
+    @staticmethod
+    def ids(run: pr.Run) -> tuple[pd.Index, pd.Index]:
+        return run.posterior.users, run.posterior.items
+
+
+def rho_of(run: pr.Run) -> float:
+    """Posterior mean of the taste effect."""
+    return float(run.guide.laws()["taste_effect"].mean.detach())  # type: ignore[union-attr, operator]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(rho=0.8)
+
+
+@pytest.fixture(scope="module")
+def run(world: World) -> pr.Run:
+    return pr.fit(pr.JointModel(taste=pr.Dot(2)), world.log, seed=0, context=QUIET)
+
+
+def test_taste_that_drives_both_is_found(world: World, run: pr.Run) -> None:
+    """Popularity, and rho times taste, follow the truth; random pairs are predicted better than without taste."""
+    items = run.posterior.items.to_numpy()
+    popularity = run.posterior.popularity
+    assert popularity is not None
+    assert np.corrcoef(popularity.mean.numpy(), world.zeta[items])[0, 1] > 0.9
+    affinity = run.posterior.user_mean[:, :2] @ run.posterior.item_mean[:, :2].T
+    truth = 0.8 * world.taste[np.ix_(run.posterior.users.to_numpy(), items)]
+    slope, _ = np.polyfit(truth.ravel(), affinity.numpy().ravel(), 1)
+    assert np.corrcoef(truth.ravel(), affinity.numpy().ravel())[0, 1] > 0.7
+    assert 0.5 < slope < 1.3
+    additive = pr.fit(pr.PopularityModel(affinity=pr.Linear(), source=pr.ExposureCounts()), world.log, context=QUIET)
+    assert world.loss(run) < world.loss(additive) - 0.02
+
+
+def test_exposure_that_carries_nothing_costs_nothing() -> None:
+    """Taste drives exposure alone: the outcome's coefficient goes to zero, and no random pair is predicted worse."""
+    world = World(rho=0.0, seed=1)
+    joint = pr.fit(pr.JointModel(taste=pr.Dot(2)), world.log, context=QUIET)
+    additive = pr.fit(pr.PopularityModel(affinity=pr.Linear(), source=pr.ExposureCounts()), world.log, context=QUIET)
+    assert abs(rho_of(joint)) < 0.15
+    assert world.loss(joint) < world.loss(additive) + 0.002
+
+
+def test_exposure_itself_is_predicted(world: World, run: pr.Run) -> None:
+    posterior = read_exposure_posterior(run.model, run.guide, run.posterior.users, run.posterior.items)  # type: ignore[arg-type]
+    with torch.no_grad():
+        rate = Predictive().score(pair_surface(posterior, pr.Observe(), *world.coded(run))).numpy()
+    truth = np.log(world.rate.reshape(-1))
+    assert np.corrcoef(np.log(rate), truth)[0, 1] > 0.8
+    exposed = np.zeros(len(truth))
+    exposed[world.log.users[world.log.user] * ITEMS + world.log.items[world.log.item]] = 1
+    assert rate.sum() == pytest.approx(exposed.sum(), rel=0.05)
+
+
+def test_to_disk_and_back(run: pr.Run, tmp_path: Path) -> None:
+    run.save(tmp_path / "run")
+    again = pr.load(tmp_path / "run")
+    assert again.spec == run.spec
+    for name in ("user_mean", "user_sd", "item_mean", "item_sd", "intercept"):
+        assert torch.equal(getattr(again.posterior, name), getattr(run.posterior, name))
+    assert again.recommend(users=[0], k=3).equals(run.recommend(users=[0], k=3))
+
+
+def test_held_out_pairs_are_masked_in_both_parts(world: World) -> None:
+    """Training that holds pairs out still ends on all of them, and its watcher sees only those."""
+    training = replace(
+        pr.Training(objective=pr.Expected(), learning_rate=3e-2, epochs=20, validate_every=5), validation_fraction=0.2
+    )
+    run = pr.fit(pr.JointModel(taste=pr.Dot(2)), world.log, training=training, context=QUIET)
+    watched = [line["validation"] for line in run.metrics if "validation" in line]
+    assert len(watched) == 4
+    assert all(-2 < score < 0 for score in watched)
+    assert any(line.get("finishing") for line in run.metrics)
+
+
+@pytest.mark.parametrize(
+    ("missing", "training", "says"),
+    [
+        (pr.Zero(), pr.Training(objective=pr.Expected()), "use --missing unobserved"),
+        (pr.Unobserved(), pr.Training(objective=pr.MAP()), "trained by objective expected"),
+        (pr.Unobserved(), pr.Training(objective=pr.Expected(), dropout=0.1), "encoders of rows"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(world: World, missing: object, training: pr.Training, says: str) -> None:
+    log: Interactions = world.log.with_missing(missing)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=says):
+        pr.fit(pr.JointModel(), log, training=training, context=QUIET)
+
+
+def test_the_choice_of_a_log() -> None:
+    """Clicks with zeros are clicks; ratings are ratings, never a log of ones alone."""
+    cells = pd.DataFrame({"user_id": [0, 0, 1, 1], "item_id": [0, 1, 0, 1], "value": [0, 1, 1, 0]})
+    found = pr.choose_joint(pr.read_interactions(cells))
+    assert isinstance(found.model.family, pr.Bernoulli)
+    assert isinstance(found.missing, pr.Unobserved)
+    stars = pr.choose_joint(pr.read_interactions(cells.assign(value=[1, 5, 3, 4])))
+    assert isinstance(stars.model.family, pr.Ordinal)
+    assert not stars.model.binarise
