@@ -16,13 +16,14 @@ from torch import Tensor
 from pyrorec.data import InputError, Interactions
 from pyrorec.data.batches import epoch_batches
 from pyrorec.guides.joint import JointGuide
-from pyrorec.inference.joint_posterior import read_joint_posterior
+from pyrorec.inference.exposure import selection_score
+from pyrorec.inference.joint_posterior import read_exposure_posterior, read_joint_posterior
 from pyrorec.inference.observations import Observations, level, observe, observed
 from pyrorec.inference.popularity_fitting import encoded
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.settings import Context, Training
 from pyrorec.inference.train import Fitting, Phase
-from pyrorec.inference.validation import Score, seen_matrix, watch
+from pyrorec.inference.validation import Score
 from pyrorec.models.bilateral import Batch
 from pyrorec.models.joint import ExposureOutcome, JointModel
 from pyrorec.models.rows import SparseRows
@@ -84,8 +85,12 @@ class JointFitting(Fitting):
     def watcher(self) -> Score | None:
         if self.data.validation is None:
             return None
-        train = seen_matrix(self.data.fitting)
-        return watch(self.model.spec.binarise, self.data.validation, train, 0.0, self.context.seed)
+        validation = self.data.validation.binarised() if self.model.spec.binarise else self.data.validation
+        return selection_score(validation, self._exposure)
+
+    def _exposure(self) -> Posterior:
+        users, items = pd.RangeIndex(self.model.user.size), pd.RangeIndex(self.model.item.size)
+        return read_exposure_posterior(self.model, self.guide, users, items)
 
     def on_everything(self, training: Training, context: Context) -> JointFitting:
         return JointFitting(

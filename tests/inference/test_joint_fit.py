@@ -14,10 +14,13 @@ from scipy.special import expit
 import pyrorec as pr
 from pyrorec.data import InputError, Interactions
 from pyrorec.evaluation import log_loss
+from pyrorec.inference.exposure import exposure_probability, selection_score
 from pyrorec.inference.joint_posterior import read_exposure_posterior
 from pyrorec.inference.scores import Predictive, pair_surface
+from pyrorec.inference.validation import log_likelihood
 
 QUIET = pr.Context(progress=False)
+SHORT = pr.Training(objective=pr.Expected(), epochs=5, learning_rate=3e-2, validation_fraction=0.0)
 USERS, ITEMS = 150, 60
 
 
@@ -150,3 +153,50 @@ def test_the_choice_of_a_log() -> None:
     stars = pr.choose_joint(pr.read_interactions(cells.assign(value=[1, 5, 3, 4])))
     assert isinstance(stars.model.family, pr.Ordinal)
     assert not stars.model.binarise
+
+
+def test_a_run_asked_about_exposure_scores_exposure(world: World, run: pr.Run) -> None:
+    asked = pr.exposure_run(run)
+    pairs = pd.DataFrame({"user_id": [0, 0, 1], "item_id": [0, 1, 2]})
+    scored = asked.score(pairs)
+    p = -np.expm1(-world.rate[pairs["user_id"], pairs["item_id"]])
+    assert ((scored["lower"] > 0) & (scored["upper"] < 1) & (scored["sd"] > 0)).all()
+    assert np.abs(scored["mean"] - p).max() < 0.25
+    with pytest.raises(InputError, match="Only the joint model speaks of exposure"):
+        pr.exposure_run(pr.fit(pr.PopularityModel(affinity=pr.Linear()), world.log, context=QUIET, training=SHORT))
+
+
+def test_validation_weighs_cells_by_what_made_them_seen(world: World, run: pr.Run) -> None:
+    """By the log's propensities where it has them, else by the model's own probability of exposure."""
+    cells = world.log.select(np.arange(40))
+    each = log_likelihood(run.posterior, cells).numpy()
+    read = read_exposure_posterior(run.model, run.guide, run.posterior.users, run.posterior.items)  # type: ignore[arg-type]
+    own = exposure_probability(read, cells)
+    truth = -np.expm1(-world.rate[cells.users[cells.user], cells.items[cells.item]])
+    assert np.corrcoef(own, truth)[0, 1] > 0.7
+    given = np.linspace(0.1, 1.0, 40)
+    for propensity, log in ((own, cells), (given, replace(cells, propensity=given))):
+        weight = np.minimum(1 / propensity, 20 * np.mean(1 / propensity))
+        expected = (weight * each).sum() / weight.sum()
+        assert selection_score(log, lambda: read)(run.posterior) == pytest.approx(expected, rel=1e-6)
+
+
+def test_ratings_say_how_probable_it_is_that_they_reach_a_level() -> None:
+    """Against the probabilities of single ratings under the posterior's own normal linear predictor."""
+    rng = np.random.default_rng(3)
+    cells = pd.DataFrame(
+        {"user_id": rng.integers(30, size=400), "item_id": rng.integers(20, size=400)}
+    ).drop_duplicates()
+    log = pr.read_interactions(cells.assign(value=rng.integers(1, 6, len(cells)))).with_missing(pr.Unobserved())
+    run = pr.fit(pr.JointModel(taste=pr.Dot(2), family=pr.Ordinal()), log, context=QUIET, training=SHORT)
+    some = torch.as_tensor(log.user[:9]), torch.as_tensor(log.item[:9])
+    ratings = [replace(log.select(np.arange(9)), value=np.full(9, float(r))) for r in range(1, 6)]
+    single = torch.stack([log_likelihood(run.posterior, each).exp() for each in ratings])
+    torch.testing.assert_close(single.sum(0), torch.ones(9).double(), rtol=1e-6, atol=1e-6)
+    for level in (2, 4, 5):
+        with torch.no_grad():
+            cells_of = pair_surface(pr.ratings_from(run, level).posterior, pr.Observe(), *some)
+            p = Predictive().score(cells_of).double()
+        torch.testing.assert_close(p, single[level - 1 :].sum(0), rtol=2e-3, atol=2e-3)
+    with pytest.raises(InputError, match="A level is 2 to 5, not 1"):
+        pr.ratings_from(run, 1)
