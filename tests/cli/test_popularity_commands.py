@@ -156,7 +156,7 @@ def test_every_command_works_on_a_popularity_run(place: Path, flags: tuple[str, 
     half = [] if "product-saturation" in flags else ["quality 0.5"]  # a product has no offset to share
     assert judged[: 3 + len(half)] == ["observe", "deconfound", *half, "temper 0.5"]
     said = succeeds("diagnose", run).out
-    assert len(re.findall(r"^\[(good|doubtful|bad)\] ", said, re.MULTILINE)) == 6
+    assert len(re.findall(r"^\[(good|doubtful|bad)\] ", said, re.MULTILINE)) == 7
     if "odds" in flags:
         before = snapshot(Path("own/versions"))
         succeeds("report", "own")

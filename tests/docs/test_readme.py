@@ -188,10 +188,26 @@ def test_the_guide_to_popularity_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert pr.load("runs/additive").posterior.level_shift != 0
 
 
+def test_the_guide_to_the_joint_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And finds the taste it simulates."""
+    monkeypatch.chdir(tmp_path)
+    text, names = (ROOT / "docs" / "joint.md").read_text(encoding="utf-8"), {}  # type: dict[str, Any]
+    for block in blocks("python", text):
+        exec(compile(block, "joint.md", "exec"), names)
+    assert names["found"] > 0.75
+    assert names["seen"] > 0.4
+    names["clicks"].to_csv("clicks.csv", index=False)
+    for words in commands(text):
+        with pytest.raises(SystemExit) as end, left_empty("draws", "report"):
+            main([*words[1:], *FEW[words[1] == "fit"]])
+        assert not end.value.code, " ".join(words)
+    assert len(pd.read_csv("best.csv")) == 300 * 5
+
+
 def test_the_guide_to_popularity_names_every_part_that_can_be_chosen() -> None:
     parts = (Affinity, Family, PopularityDistribution, PosteriorFamily, Predictor, PriorSource, Sharing)
     assert {part.name for kind in parts for part in kind.registry} <= set(re.findall(r"`([a-z-]+)`", GUIDE))
-    assert set(OBJECTIVES) - {"map"} <= set(re.findall(r"`([a-z-]+)`", GUIDE))
+    assert set(OBJECTIVES) - {"map", "integrated", "stored-sample"} <= set(re.findall(r"`([a-z-]+)`", GUIDE))
 
 
 @pytest.mark.parametrize(

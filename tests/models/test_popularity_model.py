@@ -101,8 +101,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("sharing", [PerItem(), PerInteraction()], ids=lambda s: s.name)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "sharing"),
+    [
+        (name, sharing)
+        for name in CASES
+        for sharing in (PerItem(), PerInteraction())
+        if name != "plain" or sharing == PerItem()
+    ],
+    ids=lambda part: part if isinstance(part, str) else part.name,
+)
 def test_a_minibatch_estimates_the_likelihood_without_bias(popular: Build, name: str, sharing: Any) -> None:
     """Each record as often as any other: batches of a partition, weighted by their size, average to the whole."""
     fit = popular(replace(CASES[name], sharing=sharing))
