@@ -4,9 +4,9 @@
 
 Protocol and measures are those of `benchmarks.coat`; the log's propensities are used for validation alone. The joint
 model is fitted to clicks (ratings of 4 or more) and to the ratings themselves (cumulative logits, a click being a
-rating that reaches 4). The number of taste's factors is chosen for each seed on a fifth of train, which is masked from
-exposure and outcome alike, by the log-likelihood of its rows weighted by inverse propensity. Other numbers are shown
-beside.
+rating that reaches 4). What taste is told by (ids, or ids and features) and its number of factors are chosen for each
+seed on a fifth of train, which is masked from exposure and outcome alike, by the log-likelihood of its rows weighted by
+inverse propensity. The last rows set the level of the chosen fit where the propensities put it; rankings stay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from pyrorec.data import Interactions
 from pyrorec.inference.run import Run
 from pyrorec.inference.settings import default_training
 
-FACTORS = (2, 4, 8)
+TASTES = {
+    f"{factors} factors{told}": kind(factors)
+    for kind, told in ((pr.Dot, ""), (pr.FeaturedDot, " of ids and features"))
+    for factors in (2, 4, 8)
+}
 OUTCOMES = ("clicks", "ratings")
 
 
@@ -49,29 +53,33 @@ def one_seed(train: Interactions, test: Interactions, seed: int) -> pd.DataFrame
     rows = {"additive": judged(predictions(pr.fit(LINEAR, clicks(train), context=quiet(seed))), test)}
     choices = {}
     for outcome in OUTCOMES:
-        log = clicks(train) if outcome == "clicks" else train
-        name = {factors: f"joint, {outcome}, {factors} factors" for factors in FACTORS}
-        for factors in FACTORS:
-            rows[name[factors]] = judged(predictions(as_clicks(fitted(log, factors, seed))), test)
-        chosen = max(FACTORS, key=lambda factors: validated(log, factors, seed))
-        rows[f"joint, chosen, {outcome}"], choices[f"joint, chosen, {outcome}"] = rows[name[chosen]], chosen
+        log, runs = clicks(train) if outcome == "clicks" else train, {}
+        for taste in TASTES:
+            runs[taste] = as_clicks(fitted(log, taste, seed))
+            rows[f"joint, {outcome}, {taste}"] = judged(predictions(runs[taste]), test)
+        scores = {taste: validated(log, taste, seed) for taste in TASTES}
+        chosen = max(scores, key=scores.__getitem__)
+        levelled = pr.level_by_propensity(replace(runs[chosen], log=clicks(train)))
+        found = {"": rows[f"joint, {outcome}, {chosen}"], ", level by propensity": judged(predictions(levelled), test)}
+        for more, measures in found.items():
+            rows[f"joint, chosen, {outcome}{more}"], choices[f"joint, chosen, {outcome}{more}"] = measures, chosen
     table = pd.DataFrame(rows).T.rename_axis("model").reset_index()
     return table.assign(seed=seed, choice=table.model.map(choices))
 
 
-def spec(log: Interactions, factors: int) -> pr.JointModel:
-    """The joint model that a log's values call for, with so many factors of taste."""
-    return replace(pr.choose_joint(log).model, taste=pr.Dot(factors))  # type: ignore[arg-type, return-value]
+def spec(log: Interactions, taste: str) -> pr.JointModel:
+    """The joint model that a log's values call for, with this taste."""
+    return replace(pr.choose_joint(log).model, taste=TASTES[taste])  # type: ignore[arg-type, return-value]
 
 
-def fitted(log: Interactions, factors: int, seed: int) -> Run:
+def fitted(log: Interactions, taste: str, seed: int) -> Run:
     """The joint model on all of a log."""
-    return pr.fit(spec(log, factors), log, context=quiet(seed))
+    return pr.fit(spec(log, taste), log, context=quiet(seed))
 
 
-def validated(log: Interactions, factors: int, seed: int) -> float:
+def validated(log: Interactions, taste: str, seed: int) -> float:
     """Weighted log-likelihood of a fifth of a log, masked while the rest is fitted."""
-    model = spec(log, factors)
+    model = spec(log, taste)
     training = default_training(model, len(log))
     training = replace(training, validation_fraction=0.2, validate_every=training.epochs, finish_epochs=0)
     return float(pr.fit(model, log, training=training, context=quiet(seed)).metrics[-1]["validation"])

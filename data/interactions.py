@@ -13,7 +13,7 @@ from scipy import sparse
 
 from pyrorec.data.checks import shown
 from pyrorec.data.duplicates import Apart, Duplicates, Last, aggregate
-from pyrorec.data.entries import Entries, columns_of, taken
+from pyrorec.data.entries import COLUMNS, Entries, columns_of, taken
 from pyrorec.data.errors import InputError
 from pyrorec.data.kind import Kind, kind_of
 from pyrorec.data.matching import written_as
@@ -161,6 +161,15 @@ class Interactions(Entries):
         frame["user"] = self.users.take(frame["user"])
         frame["item"] = self.items.take(frame["item"])
         return pd.DataFrame(frame).rename(columns={"user": "user_id", "item": "item_id"})
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, missing: Missing, rule: Duplicates) -> Interactions:
+        """The log of a frame that `to_frame` has made: one cell a row, nothing aggregated anew."""
+        coded = {side: pd.factorize(frame[f"{side}_id"]) for side in ("user", "item")}
+        columns = {name: frame[name].to_numpy() for name in COLUMNS if name in frame}
+        columns |= {side: np.asarray(code, dtype=np.int64) for side, (code, _) in coded.items()}
+        ids = {f"{side}s": pd.Index(found) for side, (_, found) in coded.items()}
+        return cls(**ids, **columns, missing=missing, rule=rule)
 
     def recode(self, users: pd.Index, items: pd.Index) -> tuple[np.ndarray, np.ndarray]:
         """Codes of this log's cells among other ids: two int64 arrays (cells,), with -1 for unknown ids."""

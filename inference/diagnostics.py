@@ -146,8 +146,8 @@ def causal_limit(run: Run) -> Finding:
     if run.posterior.recalibration:
         return Finding(
             GOOD, run.posterior.recalibration,
-            f"a random sample moved the level by {run.posterior.recalibration:+.2f} on the linear predictor; "
-            "popularity still means popularity and whatever quality goes with it",
+            f"a random sample or propensities moved the level by {run.posterior.recalibration:+.2f} on the linear "
+            "predictor; popularity still means popularity and whatever quality goes with it",
         )  # fmt: skip
     random = run.log.exposure is not None and bool((run.log.exposure == "random").any())
     if random:

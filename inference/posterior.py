@@ -50,7 +50,7 @@ class Posterior:
     affinity is `user_mean @ item_mean.T`. `intercept` is a point estimate, as are the learned fields in
     `response`, predictors and population laws. `level_shift` is added to the linear predictor so that click
     probabilities have the level of the log (see `pyrorec.inference.level`); `recalibration` is the part of it that a
-    random sample has set.
+    random sample, or propensities, have set.
     """
 
     users: pd.Index

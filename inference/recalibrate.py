@@ -63,8 +63,7 @@ def recalibrate(
     logger.info(
         f"base rate moved by {shift:+.3f} (sd {error:.3f}) on the linear predictor, from {trials.sum():g} trials"
     )
-    level = run.posterior.level_shift + shift
-    return replace(run, posterior=replace(run.posterior, level_shift=level, recalibration=shift))
+    return moved(run, shift)
 
 
 def shift_by_propensity(run: Run, intervention: Intervention | None = None) -> ShiftPrior:
@@ -74,9 +73,25 @@ def shift_by_propensity(run: Run, intervention: Intervention | None = None) -> S
     square of the shift, plus that of `UNEXPLAINED` for what no propensity speaks of. Weights are cut as in training.
     The shift counts from the level of the fit. Raises InputError for a log without propensities.
     """
+    shift = propensity_shift(as_fitted(run), intervention)
+    return ShiftPrior(shift, math.hypot(shift, UNEXPLAINED))
+
+
+def level_by_propensity(run: Run, intervention: Intervention | None = None) -> Run:
+    """The run at the level at which it expects the clicks of its own log weighted by inverse propensity.
+
+    For a run whose fit has not used the propensities, where no random sample is at hand. It takes the propensities at
+    their word; `shift_by_propensity` gives the same shift as a prior, to be weighed against a sample. Raises InputError
+    for a log without propensities.
+    """
+    run = as_fitted(run)
+    return moved(run, propensity_shift(run, intervention))
+
+
+def propensity_shift(run: Run, intervention: Intervention | None) -> float:
+    """The shift from the run's level to that of its log's weighted clicks."""
     if run.log.propensity is None:
         raise InputError("The run's log has no propensities to start from: recalibrate without (--use-propensities).")
-    run = as_fitted(run)
     log = clicks_of(run, run.log)
     weight = log.trials * inverse_propensities(run.log)
     user, item, _ = known_cells(run, run.log)
@@ -84,7 +99,13 @@ def shift_by_propensity(run: Run, intervention: Intervention | None = None) -> S
     shift = matching_shift(cells, torch.as_tensor(log.value / log.trials * weight), torch.as_tensor(weight))
     if shift is None:
         raise InputError("No shift of the level makes the run expect the weighted clicks of its log.")
-    return ShiftPrior(shift, math.hypot(shift, UNEXPLAINED))
+    return shift
+
+
+def moved(run: Run, shift: float) -> Run:
+    """A run as fitted, its level moved."""
+    level = run.posterior.level_shift + shift
+    return replace(run, posterior=replace(run.posterior, level_shift=level, recalibration=shift))
 
 
 def as_fitted(run: Run) -> Run:

@@ -28,7 +28,7 @@ class Inputs(nn.Module):
     def __init__(self, name: str, features: Tensor, affinity: Affinity, has_effect: bool) -> None:
         super().__init__()
         self.name, self.size, self.factors = name, len(features), affinity.factors
-        self.has_effect = has_effect
+        self.has_effect, self.linear = has_effect, affinity.linear
         columns = features.shape[1] if affinity.reads_features else 0
         wanted = {
             "effect": ((self.size,), affinity.linear and has_effect),
@@ -73,13 +73,14 @@ class Inputs(nn.Module):
         return total
 
     def interactions(self, values: Values, ids: Tensor) -> Tensor:
-        """(rows,): sum_{j<l} (v_j . v_l) x_j x_l within a row; one id is on, so without features there is none.
+        """(rows,): sum_{j<l} (v_j . v_l) x_j x_l within a row; one id is on, so without features there is none, and
+        none belongs to an affinity without linear terms.
 
         Where ids have no linear term they have none of these either: an id's factors free to meet its own features
         would be an effect by another name.
         """
         found = values.get(f"{self.name}_feature_factors")
-        if found is None:
+        if found is None or not self.linear:
             return self.centre.new_zeros(len(ids))
         x = self.features[ids]
         own = values[f"{self.name}_factors"][ids] if self.has_effect else self.centre.new_zeros(len(ids), self.factors)
@@ -108,7 +109,7 @@ class Inputs(nn.Module):
         """(rows,): variance of `interactions`, sum_j s_j^2 (S - m_j)^2 + (1/2) [(sum s^2)^2 - sum s^4] a factor,
         for independent inputs with means m_j, variances s_j^2 and S = sum m_j."""
         found = laws.get(f"{self.name}_feature_factors")
-        if found is None:
+        if found is None or not self.linear:
             return self.centre.new_zeros(len(ids))
         x = self.features[ids]
         m0, v0 = (

@@ -13,7 +13,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrorec.models.affinities import Affinity, Dot, Linear
+from pyrorec.models.affinities import Affinity, FeaturedDot, Linear
 from pyrorec.models.bilateral import Batch, Level
 from pyrorec.models.component import Learned, Parts
 from pyrorec.models.distributions import PopularityDistribution, Scale
@@ -32,15 +32,16 @@ class JointModel:
     """What the joint model is; how it is fitted and on which data stand elsewhere.
 
     Exposure of every cell: exposed ~ exposure_family(b_e + activity_u + offset(z_i) + s_ui), with taste s_ui =
-    theta_u . beta_i of `taste.factors` factors, users centred. Outcome of the exposed cells alone: y ~
-    family(predictor(b0 + x_ui + rho s_ui, z_i)), with x_ui as `affinity` says and one rho, the taste effect, whose
-    prior is centred at zero (maths 2.6). Taste, popularity and their uncertainty are shared. `popularity` defaults to
-    the predictor's own choice, `posterior` to the family that fits it. `binarise` turns values above zero into 1.
+    theta_u . beta_i of `taste.factors` factors, told by ids and, under `featured-dot`, features; users centred. Outcome
+    of the exposed cells alone: y ~ family(predictor(b0 + x_ui + rho s_ui, z_i)), with x_ui as `affinity` says and one
+    rho, the taste effect, whose prior is centred at zero (maths 2.6). Taste, popularity and their uncertainty are
+    shared. `popularity` defaults to the predictor's own choice, `posterior` to the family that fits it. `binarise`
+    turns values above zero into 1.
 
     Raises UnfitPair when the parts do not fit.
     """
 
-    taste: Dot = field(default_factory=lambda: Dot(8))
+    taste: Affinity = field(default_factory=lambda: FeaturedDot(4))
     affinity: Affinity = field(default_factory=Linear)
     family: Family = field(default_factory=Bernoulli)
     predictor: Offset = field(default_factory=Additive)
@@ -62,8 +63,11 @@ class JointModel:
             raise UnfitPair(
                 f"exposure is a rate, and family {self.exposure_family.name} has none: use poisson or cloglog"
             )
-        if self.affinity.factors or self.taste.factors < 1:
-            raise UnfitPair("factors belong to the taste of the joint model, at least one; its affinity is linear")
+        if self.affinity.factors or self.taste.factors < 1 or self.taste.linear:
+            raise UnfitPair(
+                "factors belong to the taste of the joint model (dot or featured-dot, at least one); its affinity "
+                "is linear"
+            )
         if self.popularity is None:
             object.__setattr__(self, "popularity", self.predictor.default_popularity())
         assert self.popularity is not None
@@ -307,8 +311,9 @@ class ExposureOutcome(PyroModule):
 
     def item_taste_moments(self, laws: Laws) -> tuple[Tensor, Tensor]:
         """Mean and variance of every item's factors, (items, K) each."""
-        law = laws[f"{self.item_taste.name}_factors"]
-        return law.mean, law.variance
+        side = self.item_taste
+        means = {site: law.mean for site, law in laws.items()}
+        return side.vectors(means, every(side)), side.vector_variance(laws, every(side))
 
     @staticmethod
     def _moments(side: Inputs, laws: Laws, ids: Tensor) -> tuple[Tensor, Tensor]:

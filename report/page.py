@@ -111,7 +111,7 @@ def level(run: Run) -> str:
     """What was added to the linear predictor after the fit."""
     posterior = run.posterior
     fitted = posterior.level_shift - posterior.recalibration
-    parts = {"to match the clicks of the log": fitted, "by a random sample": posterior.recalibration}
+    parts = {"to match the clicks of the log": fitted, "by a random sample or propensities": posterior.recalibration}
     said = [f"{shift:+.3f} {why}" for why, shift in parts.items() if shift]
     return "moved after the fit: " + ", ".join(said) if said else "as fitted"
 

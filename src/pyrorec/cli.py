@@ -84,7 +84,7 @@ def fit(
     posterior: Annotated[
         str | None, typer.Option(help="q(z): gamma, lognormal, weibull, inverse-gaussian or normal.")
     ] = None,
-    affinity: Annotated[str | None, typer.Option(help="factorisation-machine, linear or dot.")] = None,
+    affinity: Annotated[str | None, typer.Option(help="factorisation-machine, linear, dot or featured-dot.")] = None,
     sharing: Annotated[str | None, typer.Option(help="One popularity per item, period or interaction.")] = None,
     prior_source: Annotated[
         str | None, typer.Option(help="Items' prior: learned, exposure (counts) or earlier (periods).")
@@ -278,14 +278,17 @@ def diagnose(
 @app.command()
 def recalibrate(
     run: RunFolder,
-    random_log: Annotated[Path, typer.Argument(metavar="RANDOM_LOG", help="Log of randomly exposed pairs.")],
+    random_log: Annotated[
+        Path | None, typer.Argument(metavar="[RANDOM_LOG]", help="Log of randomly exposed pairs.")
+    ] = None,
     *,
     intervention: InterventionName = "observe",
     weight: Weight = None,
     quality_share: QualityShare = None,
     popularity: PopularityValue = None,
     use_propensities: Annotated[
-        bool, typer.Option("--use-propensities", help="Start from what the run's own propensities say.")
+        bool,
+        typer.Option("--use-propensities", help="Start from what the run's own propensities say, or take it alone."),
     ] = False,
     user_column: UserColumn = "user_id",
     item_column: ItemColumn = "item_id",
@@ -294,16 +297,23 @@ def recalibrate(
     exposure_column: ExposureColumn = "exposure",
     propensity_column: PropensityColumn = "propensity",
 ) -> None:
-    """Correct a run's base rate by a small random sample, as a new version of the run."""
+    """Correct a run's base rate by a small random sample, or by propensities, as a new version of the run."""
     from pyrorec.commands.fit import add_version
+    from pyrorec.data import InputError
+    from pyrorec.inference.recalibrate import level_by_propensity, shift_by_propensity
     from pyrorec.inference.recalibrate import recalibrate as corrected
-    from pyrorec.inference.recalibrate import shift_by_propensity
 
+    if random_log is None and not use_propensities:
+        raise InputError("Give a log of randomly exposed pairs, or --use-propensities where the run's log has some.")
     loaded = load_run(run)
     names = columns(user_column, item_column, value_column, timestamp_column, exposure_column, propensity_column)
     asked = build_intervention(intervention, weight, quality_share, popularity, loaded)
-    prior = shift_by_propensity(loaded, asked) if use_propensities else None
-    version = add_version(corrected(loaded, read_test(random_log, names), asked, prior), run)
+    if random_log is None:
+        mended = level_by_propensity(loaded, asked)
+    else:
+        prior = shift_by_propensity(loaded, asked) if use_propensities else None
+        mended = corrected(loaded, read_test(random_log, names), asked, prior)
+    version = add_version(mended, run)
     typer.echo(f"run in {run} ({version.name})")
 
 

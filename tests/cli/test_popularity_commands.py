@@ -294,7 +294,8 @@ def test_a_recalibrated_version_keeps_the_test_part_and_is_judged_on_it(place: P
     page = Path("own/report.html").read_text(encoding="utf-8")
     assert "No evaluation was given" not in page
     assert "by a random sample" in page
-    assert "a random sample moved the level" in succeeds("diagnose", "own").out
+    assert "expected calibration error" in page.lower().replace("_", " ")
+    assert "propensities moved the level by" in succeeds("diagnose", "own").out
     shift = settings("own")["recalibration"]
     succeeds("recalibrate", "own", "random.csv")
     assert settings("own")["recalibration"] == pytest.approx(shift, abs=1e-6)
@@ -315,3 +316,13 @@ def test_periods_take_a_log_whose_records_are_kept_apart(place: Path) -> None:
 def test_a_prior_rule_belongs_to_the_popularity_model(place: Path) -> None:
     said = refused(place, "fit", "log.csv", "--prior-rule", "share", "--out", "own", *QUICK)
     assert "--prior-rule does not belong to this kind of --model" in said
+
+
+def test_propensities_alone_recalibrate(place: Path) -> None:
+    succeeds("fit", "log.csv", "--model", "popularity", "--out", "own", *QUICK)
+    assert "Give a log of randomly exposed pairs, or --use-propensities" in refused(place, "recalibrate", "own")
+    succeeds("recalibrate", "own", "--use-propensities")
+    assert settings("own")["recalibration"] != 0
+    succeeds("fit", "bare.csv", "--model", "popularity", "--out", "bare-run", *QUICK)
+    said = refused(place, "recalibrate", "bare-run", "--use-propensities")
+    assert "has no propensities to start from" in said

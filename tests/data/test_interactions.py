@@ -227,3 +227,12 @@ def test_a_log_without_duplicates_survives_the_round_trip(rows: list[tuple]) -> 
     pd.testing.assert_frame_equal(again.to_frame(), log.to_frame())
     assert again.users.equals(log.users)
     assert again.items.equals(log.items)
+
+
+def test_a_frame_of_cells_comes_back_as_it_was() -> None:
+    """With trials, which reading a file of records would count anew."""
+    frame = pd.DataFrame({"user_id": ["a", "a", "b", "b"], "item_id": [3, 3, 3, 7], "value": [0, 1, 1, 0]})
+    log = read_interactions(frame.assign(timestamp=[4, 5, 6, 7]))
+    again = Interactions.from_frame(log.to_frame(), log.missing, log.rule)
+    pd.testing.assert_frame_equal(again.to_frame(), log.to_frame())
+    assert (again.kind, again.missing, again.trials.tolist()) == (log.kind, log.missing, [2, 1, 1])

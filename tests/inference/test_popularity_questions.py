@@ -21,7 +21,12 @@ from pyrorec.inference.cold import extend
 from pyrorec.inference.intervention import Deconfound, Observe, SetPopularity, Temper, power
 from pyrorec.inference.level import ShiftPrior
 from pyrorec.inference.posterior import Effect, Posterior, quantiles
-from pyrorec.inference.recalibrate import as_fitted, recalibrate, shift_by_propensity
+from pyrorec.inference.recalibrate import (
+    as_fitted,
+    level_by_propensity,
+    recalibrate,
+    shift_by_propensity,
+)
 from pyrorec.inference.run import Run
 from pyrorec.inference.scores import (
     PlugIn,
@@ -440,6 +445,18 @@ def test_the_prior_of_propensities_counts_from_the_fit(runs: dict[str, Run], sam
     bare = replace(run, log=replace(run.log, propensity=None))
     with pytest.raises(InputError, match=r"no propensities to start from: recalibrate without \(--use-propensities\)"):
         shift_by_propensity(bare)
+
+
+def test_propensities_alone_set_the_level_where_the_weighted_log_has_it(runs: dict[str, Run]) -> None:
+    """The weighted clicks of the run's own log are then those that it expects, however often it is asked."""
+    run = runs["additive"]
+    moved = level_by_propensity(run)
+    log, assumed = run.log, shift_by_propensity(run)
+    weight = log.trials * np.minimum(1 / log.propensity, 20 * np.average(1 / log.propensity, weights=log.trials))
+    expected = moved.score(log.to_frame()[["user_id", "item_id"]])["mean"].to_numpy()
+    assert (weight * expected).sum() == pytest.approx((weight * log.value / log.trials).sum(), rel=1e-3)
+    assert moved.posterior.recalibration == pytest.approx(assumed.mean)
+    assert level_by_propensity(moved).posterior.level_shift == pytest.approx(moved.posterior.level_shift, abs=1e-6)
 
 
 def test_only_the_random_part_of_a_sample_counts(runs: dict[str, Run], sample: Interactions) -> None:

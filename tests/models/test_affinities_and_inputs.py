@@ -13,6 +13,7 @@ from pyrorec.models.affinities import (
     Affinity,
     Dot,
     FactorisationMachine,
+    FeaturedDot,
     Linear,
     factorisation_machine,
     pairwise_sum,
@@ -194,3 +195,18 @@ def test_what_is_not_there_has_no_variance(affinity: Affinity) -> None:
     assert not side.interaction_variance(of, ids).any()
     assert side.vector_variance(of, ids).shape == (ITEMS, affinity.factors)
     assert bool(side.linear_variance(of, ids).any()) == affinity.linear
+
+
+def test_factors_told_by_features_have_no_terms_within_a_row() -> None:
+    """Nor a variance of them: what features say of a row meets the other side alone."""
+    features = torch.randn(5, 3)
+    side = Inputs("item", features, FeaturedDot(2), has_effect=True)
+    assert set(side.shapes) == {"item_factors", "item_feature_factors"}
+    values = {site: torch.randn(shape) for site, shape in side.shapes.items()}
+    laws = {site: dist.Normal(value, torch.ones_like(value)) for site, value in values.items()}
+    ids = torch.arange(5)
+    assert not side.offsets(values, ids).any()
+    assert not side.interaction_variance(laws, ids).any()
+    told = values["item_factors"] + features @ values["item_feature_factors"]
+    torch.testing.assert_close(side.vectors(values, ids), told)
+    torch.testing.assert_close(side.vector_variance(laws, ids), 1 + features.square().sum(1, keepdim=True).expand(5, 2))

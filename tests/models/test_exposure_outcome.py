@@ -12,10 +12,10 @@ from torch import Tensor
 
 from pyrorec.guides.joint import JointGuide
 from pyrorec.inference.elbo import ExpectedELBO, MonteCarloELBO
-from pyrorec.models.affinities import Dot, FactorisationMachine
+from pyrorec.models.affinities import Dot, FactorisationMachine, FeaturedDot
 from pyrorec.models.bilateral import Batch
 from pyrorec.models.distributions import Gamma, LogNormal
-from pyrorec.models.families import Bernoulli, Cloglog, Gaussian, Poisson
+from pyrorec.models.families import Bernoulli, Cloglog, Gaussian, Ordinal, Poisson
 from pyrorec.models.joint import ExposureOutcome, JointModel
 from pyrorec.models.posterior_families import GammaPosterior
 from pyrorec.models.predictors import LogAdditive, Odds, Plain, UnfitPair
@@ -25,7 +25,9 @@ USERS, ITEMS = 5, 4
 SPECS = {
     "additive logit": JointModel(taste=Dot(2)),
     "additive logit, exposure cloglog": JointModel(taste=Dot(2), exposure_family=Cloglog()),
+    "taste told by features": JointModel(taste=FeaturedDot(2)),
     "ratings": JointModel(taste=Dot(2), family=Gaussian()),
+    "ordinal ratings": JointModel(taste=Dot(2), family=Ordinal(levels=3)),
     "cloglog frailty": JointModel(taste=Dot(2), family=Cloglog(), predictor=LogAdditive()),
     "lognormal cloglog": JointModel(
         taste=Dot(2), family=Cloglog(), predictor=LogAdditive(), popularity=LogNormal(), exposure_family=Cloglog()
@@ -51,6 +53,7 @@ class Small:
         seen = torch.as_tensor(rng.random((USERS, ITEMS)) < 0.5)
         row, column = torch.nonzero(seen, as_tuple=True)
         value = torch.as_tensor(rng.integers(0, 2, len(row))).double()
+        value = value + 1 if isinstance(spec.family, Ordinal) else value
         self.rows = SparseRows.from_cells(row, column, value, torch.ones(len(row)).double(), (USERS, ITEMS))
 
     def batch(self, ids: list[int] | None = None) -> Batch:
@@ -118,7 +121,12 @@ def test_both_sites_are_sums_over_their_cells(name: str) -> None:
         sites = small.drawn(small.batch())
         value = {site: node["value"] for site, node in sites.items() if node["type"] == "sample"}
         model, users, items = small.model, torch.arange(USERS), torch.arange(ITEMS)
-        taste = (value["user_taste_factors"] - model.user_taste.centre) @ value["item_taste_factors"].T
+        vectors = {
+            side.name: value[f"{side.name}_factors"]
+            + (side.features @ value[f"{side.name}_feature_factors"] if side.features.shape[1] else 0.0)
+            for side in (model.user_taste, model.item_taste)
+        }
+        taste = (vectors["user_taste"] - model.user_taste.centre) @ vectors["item_taste"].T
         z = value["popularity"]
         activity = value["activity_effect"] + model.activity.features @ value["activity_weights"]
         offset = model.component("exposure_predictor").offset(z)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import typer
 
 from pyrorec.commands.tables import print_evaluation, write_table
@@ -146,7 +147,9 @@ def publish_run(request: Request, run: Run, test: Interactions | None, work: Pat
 def add_version(run: Run, folder: Path) -> Path:
     """Makes a run the current version of its folder, test and report included; returns the version's folder."""
     kept = folder / "current" / TEST
-    test = read_interactions(kept, allow_negative=True, to_fit=False) if kept.exists() else None
+    test = None
+    if kept.exists():
+        test = Interactions.from_frame(pd.read_parquet(kept), run.log.missing, run.log.rule)
     work = start_over(folder)
     write_contents(run, work)
     if test is not None:
