@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrorec.models.affinities import Affinity, FeaturedDot, Linear
@@ -20,6 +18,7 @@ from pyrorec.models.distributions import PopularityDistribution, Scale
 from pyrorec.models.expectations import expected_log_prob, integrates_affinity
 from pyrorec.models.families import Bernoulli, Family, Outcome, Poisson
 from pyrorec.models.inputs import Inputs, Laws, Values
+from pyrorec.models.learned_parts import LearnedParts
 from pyrorec.models.mass import ExpMass
 from pyrorec.models.posterior_families import PosteriorFamily, default_posterior
 from pyrorec.models.predictors import Additive, LogAdditive, Offset, UnfitPair
@@ -113,7 +112,7 @@ class Coefficient(nn.Module):
         return dist.Normal(torch.zeros_like(scale), scale).to_event(1)
 
 
-class ExposureOutcome(PyroModule):
+class ExposureOutcome(LearnedParts):
     """The generative process of `spec`, as a Pyro model of a `Batch` of user rows.
 
     Sites: blocks of weights of the outcome's effects and features (`user_effect`, `item_effect`, ...), of activity
@@ -183,11 +182,6 @@ class ExposureOutcome(PyroModule):
         return self.block("activity")
 
     @property
-    def level(self) -> Level:
-        """The intercept of the outcome."""
-        return self.parts["level"]  # type: ignore[return-value]
-
-    @property
     def exposure_level(self) -> Level:
         """The intercept of exposure."""
         return self.parts["exposure_level"]  # type: ignore[return-value]
@@ -196,19 +190,6 @@ class ExposureOutcome(PyroModule):
     def taste_effect(self) -> Coefficient:
         """The prior of rho, what one unit of taste adds to the outcome's linear predictor."""
         return self.parts["taste_effect"]  # type: ignore[return-value]
-
-    def component(self, name: str) -> Any:
-        """Family, predictor, exposure predictor or popularity with their learned fields as tensors."""
-        return self.learned(name).value()
-
-    def learned(self, name: str) -> Learned[Any]:
-        """What holds the learned fields of a component."""
-        return self.parts[name]  # type: ignore[return-value]
-
-    def population(self) -> dist.TorchDistribution:
-        """p(z) at the present parameters, batch shape ()."""
-        law: dist.TorchDistribution = self.component("popularity").population(like=self.level.intercept)
-        return law
 
     def factor_variances(self) -> tuple[float, float]:
         """Prior variance of each factor of users (as the outcome feels them) and of items, as learned."""

@@ -11,7 +11,6 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyrorec.models.affinities import Affinity, FactorisationMachine
@@ -22,6 +21,7 @@ from pyrorec.models.expectations import expected_log_prob, integrates_affinity
 from pyrorec.models.families import Bernoulli, Family, Outcome
 from pyrorec.models.inputs import Inputs, Laws, Values
 from pyrorec.models.laws import parameters
+from pyrorec.models.learned_parts import LearnedParts
 from pyrorec.models.observation import Observation
 from pyrorec.models.posterior_families import PosteriorFamily, default_posterior
 from pyrorec.models.predictors import Additive, Predictor, UnfitPair
@@ -138,7 +138,7 @@ class RecordBatch:
         return nullcontext() if self.kl_weight == 1.0 else poutine.scale(scale=self.kl_weight)
 
 
-class Popularity(PyroModule):
+class Popularity(LearnedParts):
     """The generative process of `spec`, as a Pyro model of a `RecordBatch`.
 
     Sites: a block of weights each for what `Inputs` holds of users and items, `popularity` (one per group, in plate
@@ -188,24 +188,6 @@ class Popularity(PyroModule):
     def item(self) -> Inputs:
         """The items' side."""
         return self.parts["item"]  # type: ignore[return-value]
-
-    @property
-    def level(self) -> Level:
-        """The intercept."""
-        return self.parts["level"]  # type: ignore[return-value]
-
-    def component(self, name: str) -> Any:
-        """Family, predictor or popularity with their learned fields as tensors."""
-        return self.learned(name).value()
-
-    def learned(self, name: str) -> Learned[Any]:
-        """What holds the learned fields of family, predictor or popularity."""
-        return self.parts[name]  # type: ignore[return-value]
-
-    def population(self) -> dist.TorchDistribution:
-        """p(z) at the present parameters, batch shape ()."""
-        law: dist.TorchDistribution = self.component("popularity").population(like=self.level.intercept)
-        return law
 
     def popularity_prior(self, groups: Tensor) -> dist.TorchDistribution:
         """The prior of some groups' popularity, batch shape (groups,)."""

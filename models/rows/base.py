@@ -88,10 +88,13 @@ class RowDistribution(TorchDistribution):
                 f"a dense draw of {shape.numel():,} cells is beyond {LARGEST_SAMPLE:,}: draw fewer rows at a time"
             )
         with torch.no_grad():
-            eta = self.linear_predictor(torch.Size(sample_shape))
-            columns = torch.arange(len(self.loadings), device=eta.device)
-            family = self.family.for_items(columns if self.items is None else self.items[:, None])
-            return family.sample(eta.expand(shape), torch.ones((), dtype=eta.dtype, device=eta.device))
+            return self.drawn(self.linear_predictor(torch.Size(sample_shape)).expand(shape))
+
+    def drawn(self, eta: Tensor) -> Tensor:
+        """A draw of every cell given its linear predictor, one trial each."""
+        columns = torch.arange(len(self.loadings), device=eta.device)
+        family = self.family.for_items(columns if self.items is None else self.items[:, None])
+        return family.sample(eta, torch.ones((), dtype=eta.dtype, device=eta.device))
 
     def linear_predictor(self, sample_shape: torch.Size) -> Tensor:
         """eta for every cell, broadcastable to sample_shape + (rows, columns)."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from pyrorec.models.families import Family
-from pyrorec.models.rows.base import LARGEST_SAMPLE, RowDistribution
+from pyrorec.models.rows.base import RowDistribution
 from pyrorec.models.rows.decode import decode_stored
 from pyrorec.models.rows.sparse import SparseRows
 
@@ -28,20 +26,10 @@ class CoupledRows(RowDistribution):
         """eta at the stored cells, (cells,)."""
         return decode_stored(self.factors, self.loadings, rows)
 
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Dense draws of whole rows, sample_shape + (rows, columns); no gradient.
-
-        Raises ValueError beyond `LARGEST_SAMPLE` cells.
-        """
-        shape = torch.Size(sample_shape) + self.batch_shape + self.event_shape
-        if shape.numel() > LARGEST_SAMPLE:
-            raise ValueError(
-                f"a dense draw of {shape.numel():,} cells is beyond {LARGEST_SAMPLE:,}: draw fewer rows at a time"
-            )
-        with torch.no_grad():
-            eta = self.linear_predictor(torch.Size(sample_shape)).expand(shape)
-            totals = torch.ones(self.batch_shape, dtype=eta.dtype) if self.totals is None else self.totals
-            return self.family.sample(eta, totals.expand(shape[:-1]))
+    def drawn(self, eta: Tensor) -> Tensor:
+        """A draw of whole rows given their linear predictors."""
+        totals = torch.ones(self.batch_shape, dtype=eta.dtype) if self.totals is None else self.totals
+        return self.family.sample(eta, totals.expand(eta.shape[:-1]))
 
 
 def log_sum_exp_rows(eta: Tensor, rows: SparseRows, said: Tensor) -> Tensor:
