@@ -1,0 +1,127 @@
+"""Ranking where popularity was taken out of the test: MovieLens-100K, popularity-intervened, all tuned on validation.
+
+    python -m benchmarks.popularity_p4 LOG [--seeds 0 1 2] [--output FILE]
+
+Of a random half of the rows 67,000 are drawn with replacement, with weight 1 / the item's rows in that half, and
+duplicates dropped, so that every item is as likely as any other; a half of them is the test, a quarter validation, the
+rest joins the other half of the rows as train. NDCG@10 is binary, ideal over min(10, test items); train items are left
+out. Every scorer has one number that is tuned on validation, seed by seed: the weight of popularity under Temper, or
+the power of item counts by which a score is divided afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import pyrorec as pr
+from pyrorec.data import Interactions
+from pyrorec.inference.evaluate import Scorer, baseline_scorer, prepare, row, run_scorer
+from pyrorec.inference.pairwise import Pd
+from pyrorec.inference.run import Run
+
+DRAWN = 67_000
+TRAINING = pr.Training(epochs=120, batch_size=256, learning_rate=0.015, validation_fraction=0.0, dropout=0.3)
+MODELS = {
+    "frailty": pr.BilateralModel(binarise=True),
+    "plain BiVAE": pr.BilateralModel(binarise=True, predictor=pr.Plain()),
+}
+WEIGHTS = tuple(np.round(np.arange(0, 1.01, 0.1), 1))
+POWERS = tuple(np.round(np.arange(0, 1.21, 0.1), 1))
+SHOWN = ["ndcg@10", "recall@10", "arp@10", "aplt@10"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", type=Path, help="CSV of every row")
+    request = parser.parse_args()
+    torch.set_num_threads(1)
+    log = pr.read_interactions(request.log)
+    table = pd.concat([one_seed(log, seed) for seed in request.seeds], ignore_index=True)
+    shown = table.groupby("model", sort=False)[SHOWN].agg(["mean", "std"])
+    print(shown.to_string(float_format=lambda x: f"{x:.4f}"))
+    print(table.pivot_table(index="model", columns="seed", values="tuned", sort=False).to_string())
+    if request.output:
+        table.to_csv(request.output, index=False)
+
+
+def intervened(log: Interactions, seed: int) -> tuple[Interactions, Interactions, Interactions]:
+    """(train, validation, test) by the rule above."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(log))
+    half, rest = order[: len(log) // 2], order[len(log) // 2 :]
+    weight = 1 / np.bincount(log.item[half], minlength=log.n_items)[log.item[half]]
+    drawn = rng.permutation(np.unique(rng.choice(half, DRAWN, replace=True, p=weight / weight.sum())))
+    quarter = len(drawn) // 4
+    more, validation, test = drawn[:quarter], drawn[quarter : 2 * quarter], drawn[2 * quarter :]
+    return log.select(np.sort(np.concatenate([rest, more]))), log.select(validation), log.select(test)
+
+
+def one_seed(log: Interactions, seed: int) -> pd.DataFrame:
+    """Every scorer, its number tuned on validation, judged on the test."""
+    train, validation, test = intervened(log, seed)
+    runs = {name: pr.fit(model, train, seed=seed, training=TRAINING, context=pr.Context(progress=False))
+            for name, model in MODELS.items()}  # fmt: skip
+    counts = np.maximum(np.bincount(train.item, minlength=train.n_items), 1).astype(float)
+    frailty = runs["frailty"]
+    base = prepare(frailty, validation)[0]
+    ease = baseline_scorer(pr.Ease(), base.train)
+    families: dict[str, Callable[[float], Scorer]] = {
+        "frailty, Temper": lambda w: run_scorer(frailty, "temper", pr.Temper(w)),
+        "frailty, Observe, log score - power log count": lambda c: penalised(observed(frailty), counts, c),
+        "plain BiVAE, log score - power log count": lambda c: penalised(observed(runs["plain BiVAE"]), counts, c),
+        "EASE / count^power": lambda c: divided(ease, counts, c),
+    }
+    rows = {}
+    for name, make in families.items():
+        grid = WEIGHTS if "Temper" in name else POWERS
+        best = max(grid, key=lambda number: ndcg(make(number), frailty, validation))
+        rows[name] = judged(make(best), frailty, test) | {"tuned": best}
+    fixed = {
+        "frailty, Observe": observed(frailty),
+        "frailty, Deconfound": run_scorer(frailty, "deconfound", pr.Deconfound()),
+        "plain BiVAE": observed(runs["plain BiVAE"]),
+        "EASE": ease,
+        "PD": baseline_scorer(Pd(exponents=(0.1, 0.2, 0.3)), base.train),
+        "popularity": baseline_scorer(pr.Popularity(), base.train),
+    }
+    rows |= {name: judged(scorer, frailty, test) | {"tuned": np.nan} for name, scorer in fixed.items()}
+    return pd.DataFrame(rows).T.rename_axis("model").reset_index().assign(seed=seed)
+
+
+def observed(run: Run) -> Scorer:
+    """Plug-in scores under Observe."""
+    return run_scorer(run, "observe", pr.Observe())
+
+
+def ndcg(scorer: Scorer, run: Run, part: Interactions) -> float:
+    """NDCG@10 on a part."""
+    return float(row(scorer, prepare(run, part)[0], (10,))["ndcg@10"])
+
+
+def judged(scorer: Scorer, run: Run, part: Interactions) -> dict[str, float]:
+    """What is shown of a scorer on a part."""
+    found = row(scorer, prepare(run, part)[0], (10,))
+    return {name: float(found[name]) for name in SHOWN}
+
+
+def penalised(scorer: Scorer, counts: np.ndarray, power: float) -> Scorer:
+    """log score - power log count, for scores that are rates or probabilities."""
+    return replace(scorer, scores=lambda users: np.log(scorer.scores(users)) - power * np.log(counts))
+
+
+def divided(scorer: Scorer, counts: np.ndarray, power: float) -> Scorer:
+    """score / count^power, for scores of either sign."""
+    return replace(scorer, scores=lambda users: scorer.scores(users) / counts**power)
+
+
+if __name__ == "__main__":
+    main()
