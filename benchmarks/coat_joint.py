@@ -59,7 +59,7 @@ def one_seed(train: Interactions, test: Interactions, seed: int) -> pd.DataFrame
             rows[f"joint, {outcome}, {taste}"] = judged(predictions(runs[taste]), test)
         scores = {taste: validated(log, taste, seed) for taste in TASTES}
         chosen = max(scores, key=scores.__getitem__)
-        levelled = pr.level_by_propensity(replace(runs[chosen], log=clicks(train)))
+        levelled = pr.level_by_propensity(runs[chosen])
         found = {"": rows[f"joint, {outcome}, {chosen}"], ", level by propensity": judged(predictions(levelled), test)}
         for more, measures in found.items():
             rows[f"joint, chosen, {outcome}{more}"], choices[f"joint, chosen, {outcome}{more}"] = measures, chosen

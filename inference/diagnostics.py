@@ -14,6 +14,7 @@ from pyrorec.inference.collapse import collapse_summary
 from pyrorec.inference.recalibrate import as_fitted
 from pyrorec.inference.run import Run
 from pyrorec.inference.to_arviz import check_users, some_users
+from pyrorec.models.joint import JointModel
 from pyrorec.models.moments import variance_log
 
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
@@ -30,6 +31,7 @@ class Finding:
 
 def diagnose(run: Run) -> pd.DataFrame:
     """Columns check, verdict (good, doubtful, bad), value, finding; one row per check."""
+    run.refuse_view("diagnose")
     rows = [(name, check(run)) for name, check in CHECKS.items()]
     return pd.DataFrame(
         [(name, f.verdict, f.value, f.finding) for name, f in rows], columns=["check", "verdict", "value", "finding"]
@@ -101,12 +103,13 @@ def anchored(run: Run) -> Finding:
     law = run.posterior.popularity
     if law is None:
         return Finding(GOOD, float("nan"), "the model holds no popularity")
-    unobserved = not run.log.missing.weight
+    shown = isinstance(run.spec, JointModel)  # there popularity is that of being exposed
+    unobserved = not run.log.missing.weight and not shown
     exposure = np.bincount(run.log.item, run.log.trials, run.log.n_items) if unobserved else 1.0
-    rate = pd.Series(run.log.item_totals / np.maximum(exposure, 1.0))
+    rate = pd.Series((run.log.item_counts if shown else run.log.item_totals) / np.maximum(exposure, 1.0))
     rank = float(pd.Series(law.mean.numpy()).rank().corr(rate.rank()))
     verdict = GOOD if rank > 0.7 else DOUBTFUL
-    what = "mean values" if unobserved else "totals"
+    what = "numbers of exposures" if shown else "mean values" if unobserved else "totals"
     return Finding(verdict, rank, f"popularity follows the items' {what} with rank correlation {rank:.2f}")
 
 

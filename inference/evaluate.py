@@ -32,7 +32,7 @@ from pyrorec.evaluation import (
 )
 from pyrorec.inference.intervention import Deconfound, Intervention, Observe, Temper
 from pyrorec.inference.posterior import Posterior
-from pyrorec.inference.run import Run
+from pyrorec.inference.run import EXPOSURE, Run
 from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
 from pyrorec.models.families import Cloglog, Outcome, Poisson
 from pyrorec.models.joint import JointModel
@@ -90,6 +90,8 @@ def evaluate(
     ratings, at or above the train mean, in test and in what the baselines learn from. A baseline that yields
     probabilities is judged for calibration as the run is; one that the log cannot feed is left out with a note.
     """
+    if run.view == EXPOSURE:
+        run.refuse_view("evaluate")
     lengths = (int(at),) if isinstance(at, Integral) else tuple(at)  # type: ignore[arg-type]
     prepared, notes = prepare(run, test)
     asked = default_interventions(run) if interventions is None else interventions

@@ -13,7 +13,7 @@ from pyrorec.inference.intervention import Observe
 from pyrorec.inference.joint_posterior import read_exposure_posterior
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.records import inverse_propensities
-from pyrorec.inference.run import Run
+from pyrorec.inference.run import EXPOSURE, Run
 from pyrorec.inference.scores import Predictive, pair_surface
 from pyrorec.inference.validation import Score, log_likelihood
 from pyrorec.models.families import Cloglog
@@ -31,7 +31,7 @@ def exposure_run(run: Run) -> Run:
     if not isinstance(run.model, ExposureOutcome):
         raise InputError("Only the joint model speaks of exposure: fit a JointModel (--model joint).")
     read = read_exposure_posterior(run.model, run.guide, run.posterior.users, run.posterior.items)  # type: ignore[arg-type]
-    return replace(run, posterior=replace(read, response=Cloglog()))
+    return replace(run, posterior=replace(read, response=Cloglog()), view=EXPOSURE)
 
 
 @torch.no_grad()

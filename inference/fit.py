@@ -125,7 +125,9 @@ def held_out_cells(cells: int, fraction: float, seed: int) -> np.ndarray | None:
 @singledispatch
 def begin(model: Any, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context) -> Fitting:
     """The fit of a kind of model before its first epoch; `held_out` are the numbers of the validation cells."""
-    raise InputError(f"{model!r} is no model that can be fitted; give a BilateralModel or a PopularityModel.")
+    raise InputError(
+        f"{model!r} is no model that can be fitted; give a BilateralModel, a PopularityModel or a JointModel."
+    )
 
 
 @begin.register

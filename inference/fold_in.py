@@ -47,7 +47,7 @@ def fold_in(run: Run, log: Interactions) -> Run:
     """
     if not isinstance(run.spec, BilateralModel):
         raise InputError(
-            "Only runs of the bilateral model have encoders that read new rows: fit the popularity model again on "
+            "Only runs of the bilateral model have encoders that read new rows: fit the others again on "
             "the whole log (pyrorec fit)."
         )
     together = merged(run.log, log)

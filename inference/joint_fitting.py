@@ -121,6 +121,11 @@ def check_request(log: Interactions, training: Training) -> None:
             "The joint model takes absent cells as not exposed, which says nothing of their outcome: use --missing "
             "unobserved, and keep the exposures without a click in the log."
         )
+    if log.exposure is not None and bool((log.exposure == "random").any()):
+        raise InputError(
+            "Pairs that were shown at random say nothing of who chooses what: fit the rest (split_by_exposure, or "
+            "--holdout), and set the level by the random ones afterwards (recalibrate)."
+        )
     if training.dropout:
         raise InputError("Dropout hides cells from the encoders of rows, which the joint model does not have.")
 

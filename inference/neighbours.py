@@ -16,6 +16,7 @@ from pyrorec.data.checks import shown
 from pyrorec.data.matching import written_as
 from pyrorec.inference.posterior import Posterior, drawn_normal
 from pyrorec.inference.run import Run
+from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 
 DRAWS = 64
@@ -101,7 +102,7 @@ def offsets(spec: Any) -> int:
 
 
 @offsets.register
-def _(spec: PopularityModel) -> int:
+def _(spec: PopularityModel | JointModel) -> int:
     return 2
 
 

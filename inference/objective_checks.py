@@ -7,11 +7,12 @@ from typing import Any
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.guides.covariances import Diagonal
-from pyrorec.inference.objective import MAP, Expected, Integrated, ScoreFunction, StoredSample
+from pyrorec.inference.objective import MAP, Analytic, Expected, Integrated, ScoreFunction, StoredSample
 from pyrorec.inference.settings import Training
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
+from pyrorec.models.posterior_families import InverseGaussianPosterior
 from pyrorec.models.rows.expected import EXPECTED_MASS
 
 
@@ -24,12 +25,16 @@ def check_objective(model: Any, log: Interactions, training: Training) -> None:
 def _(model: PopularityModel, log: Interactions, training: Training) -> None:
     if isinstance(training.objective, Integrated | StoredSample):
         raise InputError("Objectives integrated and stored-sample are for the bilateral model; take expected.")
+    check_draws(model, training)
 
 
 @check_objective.register
 def _(model: JointModel, log: Interactions, training: Training) -> None:
     if isinstance(training.objective, Integrated | StoredSample | MAP | ScoreFunction):
         raise InputError("The joint model is trained by objective expected, analytic or monte-carlo.")
+    if training.schedule != Training().schedule:
+        raise InputError("The joint model trains both sides at once, so a schedule has no meaning: leave it out.")
+    check_draws(model, training)
 
 
 @check_objective.register
@@ -41,6 +46,15 @@ def _(model: BilateralModel, log: Interactions, training: Training) -> None:
         )
     if isinstance(training.objective, Integrated):
         check_integrable(model, log.missing.weight, training.schedule.live)
+
+
+def check_draws(model: PopularityModel | JointModel, training: Training) -> None:
+    """Raises InputError where the analytic ELBO would draw a popularity whose draws carry no gradient."""
+    if isinstance(training.objective, Analytic) and isinstance(model.posterior, InverseGaussianPosterior):
+        raise InputError(
+            "Draws of an inverse Gaussian carry no gradient, which objective analytic needs: use objective expected, "
+            "or another posterior."
+        )
 
 
 def check_integrable(model: BilateralModel, missing_weight: float, live: bool) -> None:

@@ -59,8 +59,8 @@ def check_values(log: Interactions, spec: Spec) -> None:
     log = log.binarised() if spec.binarise else log
     if not log.missing.weight and bool((log.value == log.trials).all()):
         raise InputError(
-            "Every observed value is 1 and missing cells are unobserved, so nothing tells clicks from the rest: use "
-            "--missing zero, or keep the impressions without click in the log."
+            "Every observed value is 1 and missing cells are unobserved, so nothing tells clicks from the rest: keep "
+            "the impressions without click in the log, or (but for the joint model) use --missing zero."
         )
     tried = log.trials > 0
     value, trials = (torch.as_tensor(cells[tried], dtype=torch.float64) for cells in (log.value, log.trials))

@@ -19,7 +19,7 @@ from pyrorec.guides.popularity import PopularityGuide, starting_numbers
 from pyrorec.guides.record_encoder import GroupRecords, RecordEncoder
 from pyrorec.inference.cold import SideFeatures
 from pyrorec.inference.item_prior import Anchored, anchored
-from pyrorec.inference.objective import MAP, Analytic
+from pyrorec.inference.objective import MAP
 from pyrorec.inference.observations import check_values
 from pyrorec.inference.popularity_posterior import read_popularity_posterior
 from pyrorec.inference.posterior import Posterior
@@ -28,7 +28,6 @@ from pyrorec.inference.settings import Context, Training
 from pyrorec.inference.train import Fitting, Phase
 from pyrorec.inference.validation import Score, watch
 from pyrorec.models.popularity import Popularity, PopularityModel, RecordBatch
-from pyrorec.models.posterior_families import InverseGaussianPosterior
 from pyrorec.models.sharing import PerInteraction, PerItem
 
 SMALLEST_BATCH, LARGEST_BATCH, BATCHES = 2_048, 65_536, 10
@@ -198,11 +197,6 @@ def check_request(spec: PopularityModel, log: Interactions, training: Training) 
         raise InputError(
             "Absent pairs have no propensity: weight by inverse propensity only where they are unobserved "
             "(--missing unobserved), or leave the weighting out."
-        )
-    if isinstance(training.objective, Analytic) and isinstance(spec.posterior, InverseGaussianPosterior):
-        raise InputError(
-            "Draws of an inverse Gaussian carry no gradient, which objective analytic needs: use expected or "
-            "score-function, or another posterior."
         )
     if log.missing.weight and not isinstance(spec.sharing, PerItem):
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from pyrorec.data import InputError
@@ -14,7 +15,8 @@ from pyrorec.models.families import Bernoulli, Ordinal
 def ratings_from(run: Run, level: int) -> Run:
     """The run of ordinal ratings asked for P(rating >= level), as a run of clicks.
 
-    Under cumulative logits that is sigma(eta - cut), cut the one below `level`: a Bernoulli at another level. Raises
+    Under cumulative logits that is sigma(eta - cut), cut the one below `level`: a Bernoulli at another level. Its log
+    are the clicks. It can be asked, evaluated and recalibrated, but not saved. Raises
     InputError for another family and for a level that is not among 2 and the highest rating.
     """
     family = run.posterior.response
@@ -23,5 +25,7 @@ def ratings_from(run: Run, level: int) -> Run:
     if not 2 <= level <= family.levels:
         raise InputError(f"A level is 2 to {family.levels}, not {level}.")
     cut = float(family.cuts(torch.zeros(()))[level - 2])
-    posterior = run.posterior
-    return replace(run, posterior=replace(posterior, response=Bernoulli(), level_shift=posterior.level_shift - cut))
+    posterior = replace(run.posterior, response=Bernoulli(), level_shift=run.posterior.level_shift - cut)
+    reached = run.log.value / np.maximum(run.log.trials, 1.0) >= level
+    clicks = replace(run.log, value=np.where(reached, run.log.trials, 0.0))
+    return replace(run, posterior=posterior, log=clicks, view=f"ratings of {level} and more")

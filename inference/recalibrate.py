@@ -14,7 +14,7 @@ from pyrorec.data import InputError, Interactions
 from pyrorec.inference.intervention import Intervention, Observe
 from pyrorec.inference.level import ShiftPrior, matching_shift, most_probable_shift
 from pyrorec.inference.records import inverse_propensities
-from pyrorec.inference.run import Run
+from pyrorec.inference.run import EXPOSURE, Run
 from pyrorec.inference.scores import Surface, pair_surface
 from pyrorec.models.families import Outcome
 
@@ -38,6 +38,7 @@ def recalibrate(
     its standard deviation. Raises InputError where the run predicts no clicks, no pair of the sample is known to it,
     the sample holds no clicks but counts, or a flat prior meets outcomes that are all alike.
     """
+    check_outcome(run)
     run, random_log = as_fitted(run), clicks_of(run, random_part(random_log))
     user, item, known = known_cells(run, random_log)
     value, trials = random_log.value[known], random_log.trials[known]
@@ -85,13 +86,16 @@ def level_by_propensity(run: Run, intervention: Intervention | None = None) -> R
     for a log without propensities.
     """
     run = as_fitted(run)
-    return moved(run, propensity_shift(run, intervention))
+    shift = propensity_shift(run, intervention)
+    logger.info(f"base rate moved by {shift:+.3f} on the linear predictor, to where the propensities put it")
+    return moved(run, shift)
 
 
 def propensity_shift(run: Run, intervention: Intervention | None) -> float:
     """The shift from the run's level to that of its log's weighted clicks."""
+    check_outcome(run)
     if run.log.propensity is None:
-        raise InputError("The run's log has no propensities to start from: recalibrate without (--use-propensities).")
+        raise InputError("The run's log has no propensities to start from: recalibrate by a log of random pairs alone.")
     log = clicks_of(run, run.log)
     weight = log.trials * inverse_propensities(run.log)
     user, item, _ = known_cells(run, run.log)
@@ -100,6 +104,12 @@ def propensity_shift(run: Run, intervention: Intervention | None) -> float:
     if shift is None:
         raise InputError("No shift of the level makes the run expect the weighted clicks of its log.")
     return shift
+
+
+def check_outcome(run: Run) -> None:
+    """Raises InputError for a run asked about exposure, whose log's values are of something else."""
+    if run.view == EXPOSURE:
+        run.refuse_view("recalibrate")
 
 
 def moved(run: Run, shift: float) -> Run:

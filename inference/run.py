@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pyrorec.data import Interactions
+from pyrorec.data import InputError, Interactions
 from pyrorec.guides import BilateralGuide
 from pyrorec.guides.joint import JointGuide
 from pyrorec.guides.popularity import PopularityGuide
@@ -23,6 +23,10 @@ from pyrorec.models.popularity import Popularity, PopularityModel
 
 if TYPE_CHECKING:
     import arviz
+
+
+EXPOSURE = "exposure"
+"""The view of a joint run that answers for exposure in place of outcome."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,13 @@ class Run:
     posterior: Posterior
     metrics: list[dict[str, Any]]
     reason: str = ""
+    view: str = ""
+    """What a run answers for, where that is not what was fitted; it can then be asked, but neither kept nor moved."""
+
+    def refuse_view(self, what: str) -> None:
+        """Raises InputError where the run is a view of another."""
+        if self.view:
+            raise InputError(f"This run answers for {self.view} alone: {what} the run it was made of.")
 
     @property
     def best_epoch(self) -> int | None:

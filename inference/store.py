@@ -125,7 +125,8 @@ def working_folder(folder: Path) -> Path:
 
 
 def write_contents(run: Run, work: Path) -> None:
-    """Everything of a version except its report."""
+    """Everything of a version except its report. Raises InputError for a view of another run."""
+    run.refuse_view("save")
     write_text(work / "config.toml", to_toml(settings(run)))
     weights = prefixed("model", run.model.state_dict()) | prefixed("guide", run.guide.state_dict())
     write_tensors(work / "weights.safetensors", weights, {"format": FORMAT})

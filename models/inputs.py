@@ -37,7 +37,7 @@ class Inputs(nn.Module):
             "feature_factors": ((columns, self.factors), self.factors > 0 and columns > 0),
         }
         self.shapes = {f"{name}_{block}": shape for block, (shape, there) in wanted.items() if there}
-        self.register_buffer("features", features[:, :columns])
+        self.register_buffer("features", features[:, :columns].clone())  # files hold no two tensors of one memory
         self.register_buffer("centre", torch.zeros(self.factors))
         start = {site: STARTING_SCALE[site.removeprefix(f"{name}_")] for site in self.shapes}
         self.log_scale = nn.ParameterDict({site: nn.Parameter(torch.tensor(v).log()) for site, v in start.items()})

@@ -139,7 +139,7 @@ class ExposureOutcome(LearnedParts):
                 "taste_effect": Coefficient(0.5),
                 "user": Inputs("user", user_features, spec.affinity, has_effect=True),
                 "item": Inputs("item", item_features, spec.affinity, has_effect=True),
-                "activity": Inputs("activity", user_features.clone(), Linear(), has_effect=True),
+                "activity": Inputs("activity", user_features, Linear(), has_effect=True),
                 "user_taste": Inputs("user_taste", user_features, spec.taste, has_effect=False),
                 "item_taste": Inputs("item_taste", item_features, spec.taste, has_effect=False),
             }

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from interruption import stopping_after
 from scipy.special import expit
 
 import pyrorec as pr
@@ -135,6 +136,11 @@ def test_held_out_pairs_are_masked_in_both_parts(world: World) -> None:
     [
         (pr.Zero(), pr.Training(objective=pr.Expected()), "use --missing unobserved"),
         (pr.Unobserved(), pr.Training(objective=pr.MAP()), "trained by objective expected"),
+        (
+            pr.Unobserved(),
+            pr.Training(objective=pr.Expected(), schedule=pr.UsersThenItems()),
+            "a schedule has no meaning",
+        ),
         (pr.Unobserved(), pr.Training(objective=pr.Expected(), dropout=0.1), "encoders of rows"),
     ],
 )
@@ -181,7 +187,7 @@ def test_validation_weighs_cells_by_what_made_them_seen(world: World, run: pr.Ru
         assert selection_score(log, lambda: read)(run.posterior) == pytest.approx(expected, rel=1e-6)
 
 
-def test_ratings_say_how_probable_it_is_that_they_reach_a_level() -> None:
+def test_ratings_say_how_probable_it_is_that_they_reach_a_level(tmp_path: Path) -> None:
     """Against the probabilities of single ratings under the posterior's own normal linear predictor."""
     rng = np.random.default_rng(3)
     cells = pd.DataFrame(
@@ -198,5 +204,78 @@ def test_ratings_say_how_probable_it_is_that_they_reach_a_level() -> None:
             cells_of = pair_surface(pr.ratings_from(run, level).posterior, pr.Observe(), *some)
             p = Predictive().score(cells_of).double()
         torch.testing.assert_close(p, single[level - 1 :].sum(0), rtol=2e-3, atol=2e-3)
+    clicks = pr.ratings_from(run, 4)
+    assert clicks.log.value.mean() == (log.value >= 4).mean()
+    with pytest.raises(InputError, match="answers for ratings of 4 and more alone"):
+        clicks.save(tmp_path / "run")
     with pytest.raises(InputError, match="A level is 2 to 5, not 1"):
         pr.ratings_from(run, 1)
+
+
+@pytest.fixture(scope="module")
+def told(world: World) -> Interactions:
+    """The world's log with features on both sides."""
+    rng = np.random.default_rng(5)
+    log = world.log
+    return replace(
+        log,
+        user_features=pd.DataFrame({"age": rng.normal(size=log.n_users)}, index=log.users),
+        item_features=pd.DataFrame(
+            {"new": rng.random(log.n_items) < 0.5, "size": rng.random(log.n_items)}, index=log.items
+        ),
+    )
+
+
+def test_a_fit_told_by_features_goes_on_where_it_stopped_and_comes_back(told: Interactions, tmp_path: Path) -> None:
+    """To disk and back, and bit for bit what it would have been without a stop."""
+    training = replace(SHORT, checkpoint_every=2)
+    whole = pr.fit(pr.JointModel(), told, seed=1, training=training, context=QUIET)
+    (tmp_path / "work").mkdir()
+    context = replace(QUIET, seed=1, folder=tmp_path / "work")
+    with stopping_after(4):
+        pr.fit(pr.JointModel(), told, training=training, context=context)
+    again = pr.fit(pr.JointModel(), told, training=training, context=replace(context, resume=True))
+    again.save(tmp_path / "run")
+    for run in (again, pr.load(tmp_path / "run")):
+        assert torch.equal(run.posterior.user_mean, whole.posterior.user_mean)
+        assert torch.equal(run.posterior.item_sd, whole.posterior.item_sd)
+    strangers = pd.DataFrame({"user_id": ["nobody", told.users[0]], "item_id": [told.items[0], "nothing"]})
+    assert np.isfinite(again.score(strangers)["mean"]).all()
+
+
+def test_neighbours_are_alike_in_taste(run: pr.Run) -> None:
+    """Offsets are no part of it: the best neighbour's cosine is that of the drawn factors alone."""
+    found = pr.neighbours(run, "item", k=3)
+    taste = run.posterior.item_mean[:, :2]
+    unit = taste / taste.norm(dim=1, keepdim=True)
+    cosine = (unit @ unit.T).numpy()
+    codes = [run.posterior.items.get_indexer(found[column]) for column in ("id", "neighbour")]
+    assert np.corrcoef(cosine[codes[0], codes[1]], found["similarity"])[0, 1] > 0.3
+    assert cosine[codes[0], codes[1]].mean() > 0.7
+
+
+def test_a_view_of_a_run_is_asked_and_nothing_else(run: pr.Run, world: World, tmp_path: Path) -> None:
+    seen = pr.exposure_run(run)
+    for refused in (
+        lambda: seen.save(tmp_path / "run"),
+        lambda: pr.diagnose(seen),
+        lambda: pr.evaluate(seen, world.log),
+        lambda: pr.recalibrate(seen, world.log),
+    ):
+        with pytest.raises(InputError, match="answers for exposure alone"):
+            refused()
+    assert not (tmp_path / "run" / "current").exists()
+
+
+def test_pairs_shown_at_random_are_no_evidence_of_choice(world: World) -> None:
+    mixed = replace(world.log, exposure=np.where(np.arange(len(world.log)) < 5, "random", "biased"))
+    with pytest.raises(InputError, match="say nothing of who chooses what"):
+        pr.fit(pr.JointModel(), mixed, context=QUIET, training=SHORT)
+
+
+def test_draws_without_gradient_are_refused(world: World) -> None:
+    model = pr.JointModel(
+        family=pr.Cloglog(), predictor=pr.LogAdditive(), posterior=pr.InverseGaussianPosterior(), taste=pr.Dot(2)
+    )
+    with pytest.raises(InputError, match="carry no gradient"):
+        pr.fit(model, world.log, context=QUIET, training=replace(SHORT, objective=pr.Analytic()))

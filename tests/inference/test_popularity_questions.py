@@ -443,7 +443,7 @@ def test_the_prior_of_propensities_counts_from_the_fit(runs: dict[str, Run], sam
     found = shift_by_propensity(run)
     assert found == shift_by_propensity(recalibrate(run, sample, prior=found))
     bare = replace(run, log=replace(run.log, propensity=None))
-    with pytest.raises(InputError, match=r"no propensities to start from: recalibrate without \(--use-propensities\)"):
+    with pytest.raises(InputError, match=r"no propensities to start from: recalibrate by a log of random pairs"):
         shift_by_propensity(bare)
 
 
