@@ -107,8 +107,9 @@ class BilateralFitting(Fitting):
             return None
         train = seen_matrix(self.data.fitting)
         return watch(
-            self.model.spec.binarise, self.data.validation, train, self.model.missing_weight, self.context.seed
-        )
+            self.model.spec.binarise, self.data.validation, train, self.model.missing_weight, self.context.seed,
+            self.model.spec.family.coupled,
+        )  # fmt: skip
 
     def on_everything(self, training: Training, context: Context) -> BilateralFitting:
         rows = {side: rows.to(context.device) for side, rows in self.data.all.items()}

@@ -11,6 +11,7 @@ from torch import Tensor
 from pyrorec.data import InputError, Interactions
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.run import Run
+from pyrorec.inference.validation import refuse_coupled
 from pyrorec.models.families import Outcome
 
 DRAWS = 200
@@ -23,6 +24,7 @@ def log_density(posterior: Posterior, cells: Interactions, draws: int = DRAWS, s
     joint draws of every latent, the same for every cell, so that it is exact for any family and predictor but for
     Monte Carlo error, of order sd(p) / (p sqrt(draws)) a cell. Popularity is each item's own (Observe).
     """
+    refuse_coupled(posterior.response)
     user, item = torch.as_tensor(cells.user), torch.as_tensor(cells.item)
     value, trials = torch.as_tensor(cells.value), torch.as_tensor(cells.trials)
     total = torch.full(value.shape, -math.inf, dtype=torch.float64)
@@ -38,7 +40,7 @@ def at_draw(drawn: Posterior, user: Tensor, item: Tensor, value: Tensor, trials:
     affinity = drawn.pair_mean(user, item).double()
     effect = drawn.item_effect
     popularity = torch.zeros_like(affinity) if effect.law is None else effect.law.mean[item].double()
-    return effect.predictor.log_prob(drawn.response, value, trials, affinity, popularity)
+    return effect.predictor.log_prob(drawn.response.for_items(item), value, trials, affinity, popularity)
 
 
 def as_seen(run: Run, cells: Interactions) -> Interactions:
@@ -49,4 +51,7 @@ def as_seen(run: Run, cells: Interactions) -> Interactions:
             f"The run predicts clicks, but the log to judge it on holds values up to {seen.value.max():g}: binarise "
             "that log, or fit with --binarise."
         )
+    value, trials = (torch.as_tensor(part, dtype=torch.float64) for part in (seen.value, seen.trials))
+    if (reason := run.posterior.response.refusal(value, trials)) is not None:
+        raise InputError(f"The log to judge the run on: {reason}")
     return seen

@@ -235,7 +235,8 @@ def run_scorer(run: Run, name: str, intervention: Intervention) -> Scorer:
         return Predictive().score(cells).double().numpy()
 
     probability = clicks.response.outcome is Outcome.CLICK
-    return Scorer(name, scores, partial(expected, clicks), probability, partial(expected, posterior))
+    values = None if posterior.response.coupled else partial(expected, posterior)  # weights there, and no values
+    return Scorer(name, scores, partial(expected, clicks), probability, values)
 
 
 def baseline_scorer(baseline: Baseline, train: Train) -> Scorer:

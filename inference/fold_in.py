@@ -50,6 +50,11 @@ def fold_in(run: Run, log: Interactions) -> Run:
             "Only runs of the bilateral model have encoders that read new rows: fit the others again on "
             "the whole log (pyrorec fit)."
         )
+    if run.model.user.prior_reads_features or run.model.item.prior_reads_features:
+        raise InputError(
+            "New rows would change how features are encoded, which this run's priors (cap) read: fit again on the "
+            "whole log, from this run (start_from)."
+        )
     together = merged(run.log, log)
     now = cells(together, run.spec)
     changed = changed_rows(cells(run.log, run.spec), now)
@@ -82,15 +87,17 @@ def grown(run: Run, together: Interactions) -> tuple[Bilateral, BilateralGuide]:
     model, guide = empty_modules(run.spec, run.training, together, weights)
     for name, module in (("model", model), ("guide", guide)):
         known = without_prefix(name, weights)
-        module.load_state_dict({key: padded(known[key], like) for key, like in module.state_dict().items()})
+        module.load_state_dict({key: padded(key, known[key], like) for key, like in module.state_dict().items()})
     return model, guide
 
 
-def padded(known: Tensor, like: Tensor) -> Tensor:
-    """A tensor with rows of zeros behind its own, as many as `like` has more."""
+def padded(name: str, known: Tensor, like: Tensor) -> Tensor:
+    """A tensor with rows behind its own, as many as `like` has more: of zeros, or for a family's fields by item, which
+    are logarithms, of their mean."""
     if known.shape == like.shape:
         return known
-    return torch.cat([known, known.new_zeros(len(like) - len(known), *known.shape[1:])])
+    fill = known.mean(0) if name.startswith("parts.family.") else known.new_zeros(known.shape[1:])
+    return torch.cat([known, fill.expand(len(like) - len(known), *known.shape[1:])])
 
 
 def fold_side(

@@ -44,7 +44,14 @@ def _(model: BilateralModel, log: Interactions, training: Training) -> None:
             "Objectives expected and score-function are for the popularity model (--model popularity); the bilateral "
             "one is trained by analytic, integrated, monte-carlo or map."
         )
+    if isinstance(training.objective, StoredSample) and training.schedule.live:
+        raise InputError(
+            "Objective stored-sample keeps the other side still, which schedule joint moves: take analytic, or another "
+            "schedule."
+        )
     if isinstance(training.objective, Integrated):
+        if (reason := model.family.absent_refusal(log.missing.weight)) is not None:
+            raise InputError(reason)
         check_integrable(model, log.missing.weight, training.schedule.live)
 
 

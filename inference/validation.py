@@ -23,7 +23,7 @@ from pyrorec.inference.intervention import Observe
 from pyrorec.inference.observations import Rows
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import PlugIn, Predictive, pair_surface, surface
-from pyrorec.models.families import Outcome
+from pyrorec.models.families import Family, Outcome
 
 logger = logging.getLogger("pyrorec")
 MOST_USERS = 2_000
@@ -31,15 +31,21 @@ Score = Callable[[Posterior], float]
 
 
 def watch(
-    binarise: bool, validation: Interactions, train: sparse.csr_array, missing_weight: float, seed: int
+    binarise: bool,
+    validation: Interactions,
+    train: sparse.csr_array,
+    missing_weight: float,
+    seed: int,
+    coupled: bool = False,
 ) -> Score | None:
     """The validation score of a posterior, higher is better; `train` is the pattern of the cells that are fitted.
 
-    Where missing cells are zeros: NDCG@10 of the held-out positives under Observe (on at most 2,000 users).
+    Where missing cells are zeros, or the family is `coupled`: NDCG@10 of the held-out positives under Observe (on at
+    most 2,000 users).
     Where they are unobserved: mean log predictive density of the held-out cells (`log_likelihood`). None where no user
     can be judged.
     """
-    if missing_weight:
+    if missing_weight or coupled:
         return _ranking(validation, train, seed)
     return _likelihood(validation.binarised() if binarise else validation)
 
@@ -84,6 +90,15 @@ def _likelihood(log: Interactions) -> Score:
     return lambda posterior: float(log_likelihood(posterior, log).mean())
 
 
+def refuse_coupled(family: Family) -> None:
+    """Raises InputError for a family that couples the cells of a user, and so has no density of single ones."""
+    if family.coupled:
+        raise InputError(
+            f"Family {family.name} couples the cells of a user and has no density of single ones: judge it by rankings "
+            "(--metric ndcg@10, --at 10)."
+        )
+
+
 @torch.no_grad()
 def log_likelihood(posterior: Posterior, log: Interactions) -> Tensor:
     """Log predictive density of each cell of a log in the run's codes under Observe, (cells,), float64.
@@ -95,10 +110,7 @@ def log_likelihood(posterior: Posterior, log: Interactions) -> Tensor:
     users, items = torch.as_tensor(log.user), torch.as_tensor(log.item)
     value, trials = torch.as_tensor(log.value).double(), torch.as_tensor(log.trials).double()
     family = posterior.response
-    if family.coupled:
-        raise InputError(
-            f"Family {family.name} has no density of single cells: compare rows with `row_log_likelihood` instead."
-        )
+    refuse_coupled(family)
     cells = pair_surface(posterior, Observe(), users, items)
     if family.outcome is Outcome.CLICK:
         p = Predictive().score(cells).double().cpu().clamp(1e-9, 1 - 1e-9)

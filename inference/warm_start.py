@@ -35,7 +35,9 @@ def start_from(fitting: Fitting, log: Interactions, run: Run) -> None:
         "item": matched(run.log.items, log.items),
     }
     assert isinstance(run.guide, BilateralGuide)
-    take_over(fitting.model, run.model, {})
+    family = fitting.model.spec.family
+    by_item = {f"parts.family.log_values.{field}": matches["item"] for field in family.learned if family.varies_by_item}
+    take_over(fitting.model, run.model, by_item)
     take_over(fitting.guide, run.guide, tables(fitting.guide, matches))
 
 
