@@ -95,7 +95,7 @@ def refuse_coupled(family: Family) -> None:
     if family.coupled:
         raise InputError(
             f"Family {family.name} couples the cells of a user and has no density of single ones: judge it by rankings "
-            "(--metric ndcg@10, --at 10)."
+            "(evaluate; for tune --metric ndcg@10)."
         )
 
 
