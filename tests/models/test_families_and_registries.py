@@ -62,7 +62,7 @@ def test_the_registries_hold_what_the_house_offers() -> None:
             "additive", "log-additive", "odds", "plain", "product-ratio", "product-saturation", "product-tanh",
         ],
         "popularity distribution": ["exponential", "gamma", "lognormal", "normal"],
-        "affinity": ["dot", "factorisation-machine", "linear"],
+        "affinity": ["dot", "factorisation-machine", "featured-dot", "linear"],
         "posterior family": ["gamma", "inverse-gaussian", "lognormal", "normal", "weibull"],
         "sharing": ["interaction", "item", "period"],
         "prior source": ["earlier", "exposure", "learned"],
