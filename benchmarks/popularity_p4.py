@@ -4,9 +4,9 @@
 
 Of a random half of the rows 67,000 are drawn with replacement, with weight 1 / the item's rows in that half, and
 duplicates dropped, so that every item is as likely as any other; a half of them is the test, a quarter validation, the
-rest joins the other half of the rows as train. NDCG@10 is binary, ideal over min(10, test items); train items are left
-out. Every scorer has one number that is tuned on validation, seed by seed: the weight of popularity under Temper, or
-the power of item counts by which a score is divided afterwards.
+rest joins the other half of the rows as train. NDCG@10 is binary, ideal over min(10, test items); items of train, and
+of validation when the test is ranked, are left out. Every scorer has one number that is tuned on validation, seed by
+seed: the weight of popularity under Temper, or the power of item counts by which a score is divided afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import pandas as pd
 import torch
 
 import pyrorec as pr
-from pyrorec.data import Interactions
+from pyrorec.data import Entry, Interactions
+from pyrorec.evaluation import positives
 from pyrorec.inference.evaluate import Scorer, baseline_scorer, prepare, row, run_scorer
 from pyrorec.inference.pairwise import Pd
 from pyrorec.inference.run import Run
@@ -84,7 +85,7 @@ def one_seed(log: Interactions, seed: int) -> pd.DataFrame:
     for name, make in families.items():
         grid = WEIGHTS if "Temper" in name else POWERS
         best = max(grid, key=lambda number: ndcg(make(number), frailty, validation))
-        rows[name] = judged(make(best), frailty, test) | {"tuned": best}
+        rows[name] = judged(make(best), frailty, validation, test) | {"tuned": best}
     fixed = {
         "frailty, Observe": observed(frailty),
         "frailty, Deconfound": run_scorer(frailty, "deconfound", pr.Deconfound()),
@@ -93,7 +94,7 @@ def one_seed(log: Interactions, seed: int) -> pd.DataFrame:
         "PD": baseline_scorer(Pd(exponents=(0.1, 0.2, 0.3)), base.train),
         "popularity": baseline_scorer(pr.Popularity(), base.train),
     }
-    rows |= {name: judged(scorer, frailty, test) | {"tuned": np.nan} for name, scorer in fixed.items()}
+    rows |= {name: judged(scorer, frailty, validation, test) | {"tuned": np.nan} for name, scorer in fixed.items()}
     return pd.DataFrame(rows).T.rename_axis("model").reset_index().assign(seed=seed)
 
 
@@ -107,9 +108,10 @@ def ndcg(scorer: Scorer, run: Run, part: Interactions) -> float:
     return float(row(scorer, prepare(run, part)[0], (10,))["ndcg@10"])
 
 
-def judged(scorer: Scorer, run: Run, part: Interactions) -> dict[str, float]:
-    """What is shown of a scorer on a part."""
-    found = row(scorer, prepare(run, part)[0], (10,))
+def judged(scorer: Scorer, run: Run, validation: Interactions, test: Interactions) -> dict[str, float]:
+    """What is shown of a scorer on the test, a user's validation items left out as those of train are."""
+    past = positives(run.log.matrix(Entry.PATTERN) + validation.matrix(Entry.PATTERN))
+    found = row(scorer, replace(prepare(run, test)[0], seen=past), (10,))
     return {name: float(found[name]) for name in SHOWN}
 
 
