@@ -1,4 +1,4 @@
-"""Interventions and readings by name, with notes on what was not said or said in vain."""
+"""Interventions and readings by name, the run they are asked of, and notes on what was not said or said in vain."""
 
 from __future__ import annotations
 
@@ -73,3 +73,19 @@ def build_reading(name: str, quantile: float, seed: int) -> Reading:
     if name not in known:
         raise InputError(f"There is no reading '{name}'; there are {', '.join(known)}.")
     return known[name]()
+
+
+def load_run(folder: Path) -> Run:
+    """The current version of a run folder."""
+    from pyrorec.inference.store import load
+
+    return load(folder)
+
+
+def check_numbers(**numbers: int | None) -> None:
+    """Refuses counts below one."""
+    from pyrorec.data import InputError
+
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {number}.")
