@@ -10,7 +10,7 @@ Densities of real-valued families at whole numbers stand for the masses of inter
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -125,8 +125,13 @@ def compared(study: Study, seed: int = 0) -> list[str]:
     return cells
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Prints the table of the named families, of all where none is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(STUDIES))
+    names = parser.parse_args().families
+    if strange := sorted(set(names) - set(STUDIES)):
+        parser.error(f"there is no study of family '{strange[0]}'; there are: {', '.join(STUDIES)}")
     print(HEADER)
     print("|---|---|---|---|---|---|")
     for name in names or STUDIES:
@@ -134,4 +139,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
