@@ -4,9 +4,10 @@
 
 LOG is the MovieLens-100K log; all ratings as clicks, absent cells zeros, split 42 of `benchmarks.ranking_p1`. Bernoulli
 family, predictor plain, batches of 256 and 128 rows, 20 and 12 factors; the two objectives take turns, so that they
-meet the machine in the same state. `bound` is the objective per train record in the last epoch: of one draw for Analytic,
-exact for JaakkolaJordan. `per_cell` is the log predictive density of held-out clicks and of absent pairs weighted to
-stand for all (`compare`), `difference` that of the bound less that of drawing, with a standard error over users.
+meet the machine in the same state. `bound` is the objective per train record in the last epoch: by draws for
+Analytic, exact for JaakkolaJordan. `per_cell` is the log predictive density of held-out clicks and of absent pairs
+weighted to stand for all (`compare`), `difference` that of the bound less that of drawing, with a standard error over
+users.
 """
 
 from __future__ import annotations

@@ -130,9 +130,7 @@ class ExpectedELBO(AnalyticELBO):
             )
         latent = dict(latent_and_observed(guide_trace))
         laws = {site_name: single(node["fn"]) for site_name, node in latent.items()}
-        value: Tensor = site["infer"][self.how](
-            laws, {site_name: node["value"] for site_name, node in latent.items()}
-        )
+        value: Tensor = site["infer"][self.how](laws, {site_name: node["value"] for site_name, node in latent.items()})
         return value
 
 

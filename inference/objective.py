@@ -67,7 +67,7 @@ class Integrated(Objective):
 
 @dataclass(frozen=True)
 class JaakkolaJordan(Objective):
-    """A lower bound of the ELBO for clicks under a logit, with both sides integrated out of every cell, absent ones too.
+    """A lower bound of the ELBO for clicks under a logit: both sides integrated out of every cell, absent ones too.
 
     Each cell has the quadratic bound of its best xi, which needs mean and variance of eta alone (maths 5, 6.4): nothing
     is drawn, and the users' and the items' step climb one number. What is logged as the ELBO is this bound, which lies

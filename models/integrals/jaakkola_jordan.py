@@ -27,9 +27,9 @@ def parabola(mean: Tensor, second: Tensor, xi: Tensor) -> Tensor:
 def bound_and_slopes(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The parabola of the best xi = sqrt(m^2 + v), and its derivatives in mean and variance, elementwise.
 
-    The value is log(1 + e^-xi) + h with h = (xi + m) / 2 = max(m, 0) + v / (2 (xi + |m|)), in which nothing cancels; the
-    slopes are sigma(-xi) + tanh(xi / 2) h / xi and lambda(xi), as xi is the best one and may be held still. Every step
-    writes over one of a few buffers: this is the inner loop of training.
+    The value is log(1 + e^-xi) + h with h = (xi + m) / 2 = max(m, 0) + v / (2 (xi + |m|)), in which nothing cancels;
+    the slopes are sigma(-xi) + tanh(xi / 2) h / xi and lambda(xi), as xi is the best one and may be held still. Steps
+    write over one of a few buffers: this is the inner loop of training.
     """
     variance = variance.clamp_min(SMALLEST)
     xi = torch.addcmul(variance, mean, mean).sqrt_()

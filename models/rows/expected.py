@@ -20,7 +20,7 @@ class NormalPredictor(PredictorMoments):
 
     @classmethod
     def of(cls, factors: Tensor, loadings: Moments, row: Tensor, column: Moments | None) -> NormalPredictor:
-        """Of drawn factors (rows, K) and normal loadings (columns, K), an offset per row and a normal one per column."""
+        """Of drawn factors (rows, K), normal loadings (columns, K), an offset per row and a normal one per column."""
         mean, variance = loadings
         column_mean, column_variance = column or (None, None)
         left, right = with_offsets(factors, mean, row, column_mean)
@@ -32,8 +32,8 @@ class NormalPredictor(PredictorMoments):
         if mass not in EXPECTED_MASS:
             raise UnfitPair(
                 "the other side cannot be integrated out of missing cells that count as zeros under this family: take "
-                "objective analytic (or jaakkola-jordan for clicks under a logit), family poisson or gaussian, or missing "
-                "unobserved"
+                "objective analytic (or jaakkola-jordan for clicks under a logit), family poisson or gaussian, or "
+                "missing unobserved"
             )
         return EXPECTED_MASS[mass](self, rows)
 

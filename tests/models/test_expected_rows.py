@@ -49,6 +49,7 @@ def test_it_is_the_sum_of_every_cells_expectation(family: Family, weight: float)
 
 
 def test_absent_clicks_under_a_logit_are_refused() -> None:
-    eta = NormalPredictor.of(draw(3, 2, seed=0), (draw(4, 2, seed=1), draw(4, 2, seed=2).square()), draw(3, seed=3), None)
+    loadings = draw(4, 2, seed=1), draw(4, 2, seed=2).square()
+    eta = NormalPredictor.of(draw(3, 2, seed=0), loadings, draw(3, seed=3), None)
     with pytest.raises(UnfitPair, match="missing unobserved"):
         expected_log_prob(Bernoulli(), 1.0, eta, rows_of(Bernoulli()))

@@ -153,7 +153,8 @@ def rows_of() -> SparseRows:
 
 def test_moments_are_those_of_the_product() -> None:
     """Mean and variance of every cell against a million draws (maths 6.4)."""
-    factors, loadings, row, column = moments(2, 3, seed=1), moments(2, 3, seed=2), moments(2, seed=3), moments(2, seed=4)
+    factors, loadings = moments(2, 3, seed=1), moments(2, 3, seed=2)
+    row, column = moments(2, seed=3), moments(2, seed=4)
     eta = PredictorMoments.of_product(factors, loadings, row, column)
     draws, g = 1_000_000, torch.Generator().manual_seed(0)
 
