@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro import poutine
@@ -119,18 +119,25 @@ class ExpectedELBO(AnalyticELBO):
     its place.
     """
 
+    how: ClassVar[str] = "expected"
+    """The entry of a site's `infer` that is asked."""
+
     def log_likelihood(self, name: str, site: Any, guide_trace: Trace) -> Tensor:
-        if "expected" not in site["infer"]:
+        if self.how not in site["infer"]:
             raise NotImplementedError(
                 f"site '{name}' does not say how to integrate its latents: train with the analytic ELBO, Analytic(), "
                 "which draws them, or fit a PopularityModel"
             )
         latent = dict(latent_and_observed(guide_trace))
         laws = {site_name: single(node["fn"]) for site_name, node in latent.items()}
-        value: Tensor = site["infer"]["expected"](
-            laws, {site_name: node["value"] for site_name, node in latent.items()}
-        )
+        value: Tensor = site["infer"][self.how](laws, {site_name: node["value"] for site_name, node in latent.items()})
         return value
+
+
+class BoundedELBO(ExpectedELBO):
+    """A lower bound of the ELBO: infer["bounded"] of an observed site is never above its expected log-likelihood."""
+
+    how: ClassVar[str] = "bounded"
 
 
 def scaled_sum(value: Tensor, site: Any) -> Tensor:

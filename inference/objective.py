@@ -9,7 +9,7 @@ import pyro.distributions as dist
 
 from pyrorec.guides import BilateralGuide, DeltaGuide
 from pyrorec.guides.stored import StoredGuide
-from pyrorec.inference.elbo import AnalyticELBO, ExpectedELBO, MonteCarloELBO
+from pyrorec.inference.elbo import AnalyticELBO, BoundedELBO, ExpectedELBO, MonteCarloELBO
 from pyrorec.inference.free_bits import FreeBitsELBO
 
 
@@ -63,6 +63,19 @@ class Integrated(Objective):
 
     def loss(self) -> ExpectedELBO:
         return ExpectedELBO()
+
+
+@dataclass(frozen=True)
+class JaakkolaJordan(Objective):
+    """A lower bound of the ELBO for clicks under a logit: both sides integrated out of every cell, absent ones too.
+
+    Each cell has the quadratic bound of its best xi, which needs mean and variance of eta alone (maths 5, 6.4): nothing
+    is drawn, and the users' and the items' step climb one number. What is logged as the ELBO is this bound, which lies
+    below it. For the bilateral model, families bernoulli and binomial, predictors plain and additive.
+    """
+
+    def loss(self) -> BoundedELBO:
+        return BoundedELBO()
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,17 @@ from typing import Any
 
 from pyrorec.data import InputError, Interactions
 from pyrorec.guides.covariances import Diagonal
-from pyrorec.inference.objective import MAP, Analytic, Expected, Integrated, ScoreFunction, StoredSample
+from pyrorec.inference.objective import MAP, Analytic, Expected, Integrated, JaakkolaJordan, ScoreFunction, StoredSample
 from pyrorec.inference.settings import Training
 from pyrorec.models.bilateral import BilateralModel
+from pyrorec.models.families.jaakkola_jordan import LOGIT
 from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.posterior_families import InverseGaussianPosterior
 from pyrorec.models.rows.expected import EXPECTED_MASS
+
+BILATERAL = Integrated | JaakkolaJordan | StoredSample
+"""Objectives of the bilateral model alone."""
 
 
 @singledispatch
@@ -23,14 +27,16 @@ def check_objective(model: Any, log: Interactions, training: Training) -> None:
 
 @check_objective.register
 def _(model: PopularityModel, log: Interactions, training: Training) -> None:
-    if isinstance(training.objective, Integrated | StoredSample):
-        raise InputError("Objectives integrated and stored-sample are for the bilateral model; take expected.")
+    if isinstance(training.objective, BILATERAL):
+        raise InputError(
+            "Objectives integrated, jaakkola-jordan and stored-sample are for the bilateral model; take expected."
+        )
     check_draws(model, training)
 
 
 @check_objective.register
 def _(model: JointModel, log: Interactions, training: Training) -> None:
-    if isinstance(training.objective, Integrated | StoredSample | MAP | ScoreFunction):
+    if isinstance(training.objective, BILATERAL | MAP | ScoreFunction):
         raise InputError("The joint model is trained by objective expected, analytic or monte-carlo.")
     if training.schedule != Training().schedule:
         raise InputError("The joint model trains both sides at once, so a schedule has no meaning: leave it out.")
@@ -42,7 +48,7 @@ def _(model: BilateralModel, log: Interactions, training: Training) -> None:
     if isinstance(training.objective, Expected | ScoreFunction):
         raise InputError(
             "Objectives expected and score-function are for the popularity model (--model popularity); the bilateral "
-            "one is trained by analytic, integrated, monte-carlo or map."
+            "one is trained by analytic, integrated, jaakkola-jordan, monte-carlo or map."
         )
     if isinstance(training.objective, StoredSample) and training.schedule.live:
         raise InputError(
@@ -53,6 +59,8 @@ def _(model: BilateralModel, log: Interactions, training: Training) -> None:
         if (reason := model.family.absent_refusal(log.missing.weight)) is not None:
             raise InputError(reason)
         check_integrable(model, log.missing.weight, training.schedule.live)
+    if isinstance(training.objective, JaakkolaJordan):
+        check_boundable(model)
 
 
 def check_draws(model: PopularityModel | JointModel, training: Training) -> None:
@@ -78,9 +86,24 @@ def check_integrable(model: BilateralModel, missing_weight: float, live: bool) -
     if missing_weight and model.family.mass not in EXPECTED_MASS:
         raise InputError(
             f"Under family {model.family.name} the other side cannot be integrated out of missing cells that count as "
-            "zeros: take objective analytic, family poisson or gaussian, or missing unobserved."
+            f"zeros: take objective {'jaakkola-jordan or ' if isinstance(model.family, LOGIT) else ''}analytic, family "
+            "poisson or gaussian, or missing unobserved."
         )
     if live and not isinstance(model.covariance, Diagonal | None):
         raise InputError(
             "A side with correlated factors cannot be integrated while it is trained: take objective analytic."
+        )
+
+
+def check_boundable(model: BilateralModel) -> None:
+    """Raises InputError where the Jaakkola-Jordan bound does not apply to the rows."""
+    if not isinstance(model.family, LOGIT):
+        raise InputError(
+            f"Objective jaakkola-jordan bounds clicks under a logit, and family {model.family.name} is none: take "
+            "family bernoulli or binomial, or objective analytic."
+        )
+    if not isinstance(model.covariance, Diagonal | None):
+        raise InputError(
+            "Objective jaakkola-jordan takes factors of a row for independent: take covariance diagonal, or objective "
+            "analytic."
         )

@@ -19,6 +19,7 @@ from pyrorec.inference.objective import (
     Analytic,
     Expected,
     Integrated,
+    JaakkolaJordan,
     MonteCarlo,
     Objective,
     ScoreFunction,
@@ -47,6 +48,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "score-function": ScoreFunction,
     "map": MAP,
     "integrated": Integrated,
+    "jaakkola-jordan": JaakkolaJordan,
     "stored-sample": StoredSample,
 }
 SCHEDULES: dict[str, type[Schedule]] = {

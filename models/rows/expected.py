@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,45 +10,30 @@ from torch import Tensor
 from pyrorec.models.families import Family
 from pyrorec.models.mass import ExpMass, Mass, SquareMass
 from pyrorec.models.predictors import UnfitPair
-from pyrorec.models.rows.decode import decode_dense, decode_stored, with_offsets
+from pyrorec.models.rows.decode import decode_dense, with_offsets
+from pyrorec.models.rows.predictor_moments import Moments, PredictorMoments
 from pyrorec.models.rows.sparse import SparseRows
 
 
-@dataclass(frozen=True)
-class NormalPredictor:
-    """eta of every cell, normal given its row: mean `left` @ `right`.T, variance `left_square` @ `right_variance`.T.
-
-    left, left_square (rows, K); right, right_variance (columns, K); offsets included.
-    """
-
-    left: Tensor
-    right: Tensor
-    left_square: Tensor
-    right_variance: Tensor
+class NormalPredictor(PredictorMoments):
+    """eta of every cell, normal given its row."""
 
     @classmethod
-    def of(
-        cls, factors: Tensor, mean: Tensor, sd: Tensor, row: Tensor, column: tuple[Tensor, Tensor] | None
-    ) -> NormalPredictor:
-        """Of drawn factors (rows, K) and normal loadings; `column` are mean and variance of an offset per column."""
+    def of(cls, factors: Tensor, loadings: Moments, row: Tensor, column: Moments | None) -> NormalPredictor:
+        """Of drawn factors (rows, K), normal loadings (columns, K), an offset per row and a normal one per column."""
+        mean, variance = loadings
         column_mean, column_variance = column or (None, None)
         left, right = with_offsets(factors, mean, row, column_mean)
-        left_square, right_variance = with_offsets(factors.square(), sd.square(), None, column_variance)
+        left_square, right_variance = with_offsets(factors.square(), variance, None, column_variance)
         return cls(left, right, left_square, right_variance)
-
-    def stored(self, rows: SparseRows) -> tuple[Tensor, Tensor]:
-        """Mean and variance of eta at the stored cells, (cells,)."""
-        return (
-            decode_stored(self.left, self.right, rows),
-            decode_stored(self.left_square, self.right_variance, rows),
-        )
 
     def missing_mass(self, mass: type[Mass], rows: SparseRows) -> Tensor:
         """Sum of E u(eta) over the columns not stored in each row, (rows,). Raises UnfitPair where u has no formula."""
         if mass not in EXPECTED_MASS:
             raise UnfitPair(
                 "the other side cannot be integrated out of missing cells that count as zeros under this family: take "
-                "objective analytic, family poisson or gaussian, or missing unobserved"
+                "objective analytic (or jaakkola-jordan for clicks under a logit), family poisson or gaussian, or "
+                "missing unobserved"
             )
         return EXPECTED_MASS[mass](self, rows)
 

@@ -28,7 +28,7 @@ _HOMES = {
     "pyrorec.inference.intervention": ("Deconfound", "Intervention", "Observe", "SetPopularity", "Temper"),
     "pyrorec.inference.neighbours": ("neighbours",),
     "pyrorec.inference.objective": (
-        "MAP", "Analytic", "Expected", "Integrated", "MonteCarlo", "ScoreFunction", "StoredSample",
+        "MAP", "Analytic", "Expected", "Integrated", "JaakkolaJordan", "MonteCarlo", "ScoreFunction", "StoredSample",
     ),
     "pyrorec.inference.pairwise": ("Pd", "Pda"),
     "pyrorec.inference.level": ("ShiftPrior",),

@@ -118,7 +118,8 @@ def fit(
     objective: Annotated[
         str | None,
         typer.Option(
-            help="analytic, integrated, monte-carlo, map; popularity: expected, analytic, monte-carlo, score-function."
+            help="analytic, integrated, jaakkola-jordan, monte-carlo, map; popularity: expected, analytic, "
+            "monte-carlo, score-function."
         ),
     ] = None,
     schedule: Annotated[str | None, typer.Option(help="items-then-users, users-then-items or joint.")] = None,

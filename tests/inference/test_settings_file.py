@@ -19,6 +19,7 @@ from pyrorec.inference.objective import (
     Analytic,
     Expected,
     Integrated,
+    JaakkolaJordan,
     MonteCarlo,
     Objective,
     ScoreFunction,
@@ -137,7 +138,7 @@ def test_every_objective_and_schedule_is_covered_here() -> None:
 
 OBJECTIVES: list[Objective] = [
     Analytic(), Analytic(free_bits=0.1), Expected(), MonteCarlo(), MonteCarlo(particles=5), ScoreFunction(),
-    ScoreFunction(particles=3), MAP(), Integrated(), StoredSample(),
+    ScoreFunction(particles=3), MAP(), Integrated(), JaakkolaJordan(), StoredSample(),
 ]  # fmt: skip
 SCHEDULES: list[Schedule] = [
     ItemsThenUsers(), ItemsThenUsers(passes=3), UsersThenItems(), UsersThenItems(item_passes=2), Joint(),
@@ -191,7 +192,7 @@ def test_names_and_values_that_do_not_exist_are_refused() -> None:
     for plain, match in (
         (
             {"objective": "exact"},
-            "no 'exact'; there are: analytic, expected, monte-carlo, score-function, map, integrated, stored-sample",
+            "no 'exact'; there are: analytic, expected, monte-carlo, score-function, map, integrated, jaakkola-jordan",
         ),
         ({"schedule": {"name": "users-then-items", "passes": 0}}, "passes must be at least 1"),
         ({"epochs": 0}, "epochs must be at least 1"),

@@ -31,7 +31,7 @@ def test_it_is_the_sum_of_every_cells_expectation(family: Family, weight: float)
     rows = rows_of(family)
     factors, mean, sd, row, offset = (draw(*s, seed=n) for n, s in enumerate([(3, 2), (4, 2), (4, 2), (3,), (4,)]))
     spread = draw(4, seed=9).square() + 0.1
-    eta = NormalPredictor.of(factors, mean, sd.abs(), row, (offset, spread))
+    eta = NormalPredictor.of(factors, (mean, sd.square()), row, (offset, spread))
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     weights = weights / weights.sum()
     m = factors @ mean.T + row[:, None] + offset
@@ -49,6 +49,7 @@ def test_it_is_the_sum_of_every_cells_expectation(family: Family, weight: float)
 
 
 def test_absent_clicks_under_a_logit_are_refused() -> None:
-    eta = NormalPredictor.of(draw(3, 2, seed=0), draw(4, 2, seed=1), draw(4, 2, seed=2).abs(), draw(3, seed=3), None)
+    loadings = draw(4, 2, seed=1), draw(4, 2, seed=2).square()
+    eta = NormalPredictor.of(draw(3, 2, seed=0), loadings, draw(3, seed=3), None)
     with pytest.raises(UnfitPair, match="missing unobserved"):
         expected_log_prob(Bernoulli(), 1.0, eta, rows_of(Bernoulli()))
