@@ -137,7 +137,8 @@ def require_overlap(found: Overlap, limits: Limits) -> None:
     if found.unshown > limits.unshown:
         raise NoOverlap(
             f"{found.unshown:.1%} of the policy's probability is on actions that the logging policy could not show, "
-            "of which the log says nothing: let the policy choose among the actions that were shown, or say which could be."
+            "of which the log says nothing: let the policy choose among the actions that were shown, or say "
+            "which could be."
         )
     if not found.effective or found.effective < limits.effective:
         raise NoOverlap(
@@ -171,8 +172,8 @@ def _refuse_impossible(propensity: Array, target: Array) -> None:
         row = int(np.argmax(absent))
         raise NoOverlap(
             f"{int(absent.sum()):,} of {len(target):,} records, the first in row {row + 1}, have no propensity above "
-            "zero for an action that the policy might take: log the probability of each action as it is shown, or leave "
-            "such actions out of the policy."
+            "zero for an action that the policy might take: log the probability of each action as it is shown, or "
+            "leave such actions out of the policy."
         )
     if (propensity[needed] > 1 + 1e-9).any():
         raise ValueError("Some propensity is above one; give probabilities of the logged actions.")

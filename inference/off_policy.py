@@ -149,7 +149,8 @@ def doubts(found: Overlap) -> list[str]:
     if abs(found.departure) > DOUBTFUL:
         notes.append(
             f"Weights average {found.mean_weight:.3g} (standard error {found.mean_weight_se:.2g}) where 1 is "
-            "expected: the propensities may be off, or rare large weights are missing by chance, which ips feels and snips less."
+            "expected: the propensities may be off, or rare large weights are missing by chance, which ips "
+            "feels and snips less."
         )
     return notes
 

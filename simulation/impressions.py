@@ -39,7 +39,7 @@ def policy_value(truth: Truth, policy: np.ndarray) -> float:
 
 
 def popularity_policy(truth: Truth, power: float = 1.0, taste: float = 0.0) -> np.ndarray:
-    """A policy (users, items) in proportion to z_i^power exp(taste a_ui): popularity, and taste, decide who sees what."""
+    """A policy (users, items) in proportion to z_i^power exp(taste a_ui): both decide who sees what."""
     logits = power * np.log(truth.popularity) + taste * truth.affinity
     chances = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(chances / chances.sum(axis=1, keepdims=True))
