@@ -156,7 +156,7 @@ def test_a_good_model_lowers_the_variance_and_a_wrong_one_does_not_hurt_the_mean
 ) -> None:
     variance = {name: np.var([estimate.value for estimate in found]) for name, found in estimates.items()}
     assert variance["good"] < 0.8 * variance["ips"]
-    assert variance["good"] < 0.9 * variance["snips"]
+    assert variance["good"] < variance["snips"]
     assert variance["wrong"] > variance["good"]
 
 
