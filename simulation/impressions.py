@@ -6,13 +6,15 @@ import numpy as np
 
 from pyrorec.data import Apart, Interactions, Unobserved
 from pyrorec.data.truth import Truth
+from pyrorec.simulation.world import SECONDS, START
 
 
 def logged_impressions(truth: Truth, policy: np.ndarray, records: int, seed: int) -> Interactions:
     """Impressions of uniformly drawn users to whom `policy` (users, items) shows one item each, with its propensity.
 
     The item of an impression is drawn from the user's row of the policy, the click from `truth.click_probability`.
-    Users and items keep the truth's ids. Raises ValueError for a policy of another shape or whose rows are no laws.
+    Users and items keep the truth's ids, records are in the order of their times. Raises ValueError for a policy of
+    another shape or whose rows are no laws.
     """
     chances = _checked(truth, policy)
     rng = np.random.default_rng([seed, 29])
@@ -20,13 +22,15 @@ def logged_impressions(truth: Truth, policy: np.ndarray, records: int, seed: int
     ends = chances.cumsum(axis=1)
     place = (ends[user] / ends[user, -1:] <= rng.random((records, 1))).sum(axis=1)
     item = np.minimum(place, len(truth.items) - 1)
+    click = rng.random(records) < truth.click_probability[user, item]
     return Interactions(
         users=truth.users,
         items=truth.items,
         user=user,
         item=item,
-        value=(rng.random(records) < truth.click_probability[user, item]).astype(np.float64),
+        value=click.astype(np.float64),
         trials=np.ones(records),
+        timestamp=START + np.sort(rng.integers(SECONDS, size=records)),
         propensity=chances[user, item],
         missing=Unobserved(),
         rule=Apart(),

@@ -143,7 +143,9 @@ def test_a_run_stands_for_its_greedy_policy(run: pr.Run, log: pr.Interactions) -
 def test_notes_name_what_to_doubt(run: pr.Run, log: pr.Interactions) -> None:
     notes = pr.off_policy(pr.policy(run, pr.EpsilonGreedy(0.3)), log).attrs["notes"]
     assert notes[0].startswith(f"The log's own policy earned {log.value.mean():.4g}")
-    assert any("judged by what it learnt" in note for note in notes)
+    assert not any("judged by what it learnt" in note for note in notes)
+    undated = pr.off_policy(run, replace(log, timestamp=None)).attrs["notes"]
+    assert any("judged by what it learnt" in note for note in undated)
     rare = replace(log, value=np.where(np.arange(len(log)) < 60, log.value, 0.0))
     assert any("effective rewards" in note for note in pr.off_policy(run, rare).attrs["notes"])
     stranger = replace(log, users=pd.Index([f"new{n}" for n in range(log.n_users)]))
