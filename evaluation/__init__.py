@@ -1,4 +1,4 @@
-"""Ranking, calibration and popularity bias: arrays in, numbers out."""
+"""Ranking, calibration, popularity bias and off-policy estimates: arrays in, numbers out."""
 
 from pyrorec.evaluation.calibration import (
     CALIBRATION_METRICS,
@@ -11,6 +11,9 @@ from pyrorec.evaluation.calibration import (
     shifted_log_loss,
 )
 from pyrorec.evaluation.discrimination import auc, within_user_auc
+from pyrorec.evaluation.intervals import Bootstrap, Linearised
+from pyrorec.evaluation.off_policy import Estimate, doubly_robust, ips, snips
+from pyrorec.evaluation.overlap import Decisions, Limits, NoOverlap, effective_size, overlap
 from pyrorec.evaluation.own_rows import ndcg_within_users
 from pyrorec.evaluation.popularity_bias import (
     average_long_tail_share,
@@ -42,6 +45,12 @@ from pyrorec.evaluation.uncertainty import errors_by_width
 __all__ = [
     "CALIBRATION_METRICS",
     "RANKING_METRICS",
+    "Bootstrap",
+    "Decisions",
+    "Estimate",
+    "Limits",
+    "Linearised",
+    "NoOverlap",
     "auc",
     "average_long_tail_share",
     "average_precision",
@@ -49,12 +58,15 @@ __all__ = [
     "best_intercept_shift",
     "brier",
     "calibration_metrics",
+    "doubly_robust",
+    "effective_size",
     "errors_by_width",
     "evaluable_users",
     "expected_calibration_error",
     "gini",
     "hit_matrix",
     "hit_rate",
+    "ips",
     "item_counts",
     "item_coverage",
     "log_loss",
@@ -62,6 +74,7 @@ __all__ = [
     "mae",
     "ndcg",
     "ndcg_within_users",
+    "overlap",
     "per_user_ranking_metrics",
     "poisson_deviance",
     "popularity_bias_metrics",
@@ -75,6 +88,7 @@ __all__ = [
     "rmse",
     "score_chunks",
     "shifted_log_loss",
+    "snips",
     "top_k",
     "within_user_auc",
 ]

@@ -61,8 +61,8 @@ def recommend(
     check_question(intervention, reading)
     if exclude is not None:
         check_pairs(exclude, "excluded pairs")
-    asked = run.posterior.users if users is None else _unique(users, "user")
-    candidates = _seen_items(run) if items is None else _unique(items, "item")
+    asked = run.posterior.users if users is None else unique_ids(users, "user")
+    candidates = seen_items(run) if items is None else unique_ids(items, "item")
     posterior = extended(run, asked, candidates)
     user_codes, item_codes = posterior.users.get_indexer(asked), posterior.items.get_indexer(candidates)
     left_out = _left_out(run, posterior, exclude, include_seen)[:, item_codes].tocsr()
@@ -135,7 +135,8 @@ def extended(run: Run, users: pd.Index, items: pd.Index) -> Posterior:
     return extend(run.posterior, new_users, new_items, user_features, item_features)
 
 
-def _unique(ids: Iterable[Any], name: str) -> pd.Index:
+def unique_ids(ids: Iterable[Any], name: str) -> pd.Index:
+    """The distinct ids of a list, in its order. Refuses an empty list, and text in place of a list."""
     if isinstance(ids, str):
         raise InputError(f"Give the {name}s as a list: [{ids!r}], not {ids!r}.")
     index = pd.Index(list(ids)) if not isinstance(ids, pd.Index) else ids
@@ -144,7 +145,8 @@ def _unique(ids: Iterable[Any], name: str) -> pd.Index:
     return index.unique()
 
 
-def _seen_items(run: Run) -> pd.Index:
+def seen_items(run: Run) -> pd.Index:
+    """The items that have a cell in the run's log."""
     return run.posterior.items[item_counts(run.log.matrix(Entry.PATTERN)) > 0]
 
 

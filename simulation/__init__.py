@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyrorec.data.truth import Truth
 from pyrorec.simulation.coverage import interval_coverage, recovery, recovery_by_group
+from pyrorec.simulation.impressions import logged_impressions, policy_value, popularity_policy
 from pyrorec.simulation.world import FrailtyWorld, Simulated
 
 __all__ = [
@@ -11,6 +12,9 @@ __all__ = [
     "Simulated",
     "Truth",
     "interval_coverage",
+    "logged_impressions",
+    "policy_value",
+    "popularity_policy",
     "recovery",
     "recovery_by_group",
 ]

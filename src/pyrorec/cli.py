@@ -28,6 +28,7 @@ from pyrorec.options import (
     columns,
 )
 from pyrorec.questions import build_intervention, build_reading, check_numbers, load_run
+from pyrorec.valuing import off_policy
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -245,6 +246,7 @@ def datasets() -> None:
 app.command()(evaluate)
 app.command()(diagnose)
 app.command()(recalibrate)
+app.command("off-policy")(off_policy)
 app.command("fold-in")(fold_in)
 app.command()(neighbours)
 app.command()(compare)

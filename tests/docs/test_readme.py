@@ -77,6 +77,10 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     clicks = shown.to_frame()[["user_id", "item_id"]].assign(value=(shown.value > 0).astype(int))
     clicks.to_csv("clicks.csv", index=False)
     clicks.sample(150, random_state=0).to_csv("random.csv", index=False)
+    rng, known = np.random.default_rng(0), sorted(log["item_id"].unique())
+    impressions = {"user_id": rng.choice(log["user_id"], 4_000), "item_id": rng.choice(known, 4_000)}
+    impressions |= {"value": rng.integers(2, size=4_000), "propensity": np.full(4_000, 1 / len(known))}
+    pd.DataFrame(impressions).to_csv("impressions.csv", index=False)
     return tmp_path
 
 
@@ -125,6 +129,9 @@ def test_command_lines_run_and_write_what_they_name(stranger: Path, capsys: pyte
     assert set(comparison.index) == {"runs/orders", "runs/plain"}
     assert comparison["difference"].max() == 0
     assert pr.load("runs/best").spec.factors in (8, 20)
+    value = pd.read_csv("value.csv", index_col=0)
+    assert list(value.index) == ["ips", "snips", "dr"]
+    assert (value["lower"].lt(0.5) & value["upper"].gt(0.5)).all(), "clicks are heads or tails in this log"
 
 
 def test_the_run_folder_holds_the_files_of_the_table_and_no_others(stranger: Path) -> None:
@@ -202,6 +209,26 @@ def test_the_guide_to_the_joint_model_runs(tmp_path: Path, monkeypatch: pytest.M
             main([*words[1:], *FEW[words[1] == "fit"]])
         assert not end.value.code, " ".join(words)
     assert len(pd.read_csv("best.csv")) == 300 * 5
+
+
+def test_the_guide_to_off_policy_evaluation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its estimates hold the value that the world knows."""
+    monkeypatch.chdir(tmp_path)
+    text, names = (ROOT / "docs" / "off_policy.md").read_text(encoding="utf-8"), {}  # type: dict[str, Any]
+    for block in blocks("python", text):
+        exec(compile(block, "off_policy.md", "exec"), names)
+    table, truth = names["table"], names["truth"]
+    assert list(table.index) == ["ips", "snips", "dr"]
+    assert (abs(table["value"] - truth) < 3 * table["se"]).all()
+    names["log"].to_frame().to_csv("impressions.csv", index=False)
+    names["run"].save("runs/clicks")
+    for words in commands(text):
+        with pytest.raises(SystemExit) as end:
+            main(words[1:])
+        assert not end.value.code, " ".join(words)
+    pd.testing.assert_series_equal(
+        pd.read_csv("value.csv", index_col=0)["value"], table["value"], check_index=False, rtol=1e-5
+    )
 
 
 def test_the_guide_to_popularity_names_every_part_that_can_be_chosen() -> None:
