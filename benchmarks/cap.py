@@ -85,11 +85,15 @@ def hold_items_out(folder: Path, seed: int) -> tuple[pr.Interactions, pd.DataFra
     items = np.sort(records["item_id"].unique())
     held = pd.Index(np.random.default_rng(seed).choice(items, len(items) // 10, replace=False))
     away = records["item_id"].isin(held)
+    log = pr.read_interactions(records[~away].reset_index(drop=True), item_features=year_and_genres(folder))
+    return log, records[away], held
+
+
+def year_and_genres(folder: Path) -> pd.DataFrame:
+    """The items' features, indexed by item_id."""
     table = pd.read_parquet(folder / "item_features.parquet").set_index("item_id")
     year = pd.to_datetime(table["release_date"], format="%d-%b-%Y").dt.year.rename("year")
-    features = pd.concat([year, table.drop(columns=["title", "release_date"]).astype(bool)], axis=1)
-    log = pr.read_interactions(records[~away].reset_index(drop=True), item_features=features)
-    return log, records[away], held
+    return pd.concat([year, table.drop(columns=["title", "release_date"]).astype(bool)], axis=1)
 
 
 def popularity_by_features(log: pr.Interactions, held: pd.Index) -> np.ndarray:

@@ -44,7 +44,7 @@ class FeatureEncoders:
         return encoder.transform(table, {"user": log.users, "item": log.items}[side]).values
 
     def check(self, log: Interactions) -> None:
-        """Raises InputError for a table of the log that lacks a column of an encoder, or holds another kind of value."""
+        """Raises InputError for a table of the log that lacks a column of an encoder or holds another kind."""
         for side, table in tables(log).items():
             if (encoder := self.of(side)) is not None:
                 encoder.transform(table)

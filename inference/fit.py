@@ -95,7 +95,8 @@ def fit(
         posterior = fitting.settled(log)
     return Run(
         spec=model, training=training, seed=context.seed, log=log, feature_encoders=encoders,
-        model=fitting.model.cpu(), guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines, reason=reason,
+        model=fitting.model.cpu(), guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines,
+        reason=reason,
     )  # fmt: skip
 
 

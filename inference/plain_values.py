@@ -30,7 +30,9 @@ def check_fields(settings: type, plain: dict[str, Any], section: str) -> None:
             raise InputError(f"[{section}] has no key '{name}'; there are {', '.join(names) or 'none'}.")
         wanted = [hint for hint in alternatives(hints[name]) if hint in TYPES]
         if wanted and not any(fits(value, hint) for hint in wanted):
-            raise InputError(f"[{section}] {name} must be {' or '.join(TYPES[hint] for hint in wanted)}, not {value!r}.")
+            raise InputError(
+                f"[{section}] {name} must be {' or '.join(TYPES[hint] for hint in wanted)}, not {value!r}."
+            )
 
 
 def check_positive(values: dict[str, Any], section: str) -> None:

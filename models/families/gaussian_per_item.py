@@ -54,8 +54,7 @@ class GaussianPerItem(Gaussian):
         )
 
     def for_log(self, items: int) -> Self:
-        """One sd for each item; a number is repeated, and items behind those given (folded in) have the geometric mean.
-        """
+        """One sd for each item: a number is repeated, and items behind those given have the geometric mean of them."""
         if isinstance(self.sd, tuple) and len(self.sd) < items:
             typical = geometric_mean(self.sd)
             return replace(self, sd=self.sd + (typical,) * (items - len(self.sd)))

@@ -79,7 +79,9 @@ def test_copies_of_training_rows_get_the_training_posterior(run: pr.Run) -> None
     frames = [cells[cells[column].isin(some)] for column in ("user_id", "item_id")]
     frames = [f.assign(**{c: f[c] + 1000}) for f, c in zip(frames, ("user_id", "item_id"), strict=True)]
     users, items = (table.iloc[some] for table in (USER_TABLE, ITEM_TABLE))
-    new = log_of(users.assign(user_id=users.user_id + 1000), items.assign(item_id=items.item_id + 1000), pd.concat(frames))
+    new = log_of(
+        users.assign(user_id=users.user_id + 1000), items.assign(item_id=items.item_id + 1000), pd.concat(frames)
+    )
     found, old = pr.fold_in(run, new), run.posterior
     for side, known in (("user", USERS), ("item", ITEMS)):
         ids = getattr(found.posterior, f"{side}s")[known:] - 1000

@@ -11,8 +11,8 @@ import torch
 
 import pyrorec as pr
 from pyrorec.data import FeatureEncoders, InputError
-from pyrorec.inference.factor_features import encoders_for
 from pyrorec.inference.bilateral_fitting import BilateralFitting
+from pyrorec.inference.factor_features import encoders_for
 from pyrorec.inference.fit import begin
 from pyrorec.inference.train import module_local
 from pyrorec.inference.warm_start import start_from
