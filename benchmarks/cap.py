@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 import pyrorec as pr
-from pyrorec.inference.cold import SideFeatures
+from pyrorec.data import encode_features
 from pyrorec.inference.collapse import collapse_summary
 from pyrorec.inference.recommend import extended
 from pyrorec.models.factor_priors import FactorPrior
@@ -85,20 +85,23 @@ def hold_items_out(folder: Path, seed: int) -> tuple[pr.Interactions, pd.DataFra
     items = np.sort(records["item_id"].unique())
     held = pd.Index(np.random.default_rng(seed).choice(items, len(items) // 10, replace=False))
     away = records["item_id"].isin(held)
+    log = pr.read_interactions(records[~away].reset_index(drop=True), item_features=year_and_genres(folder))
+    return log, records[away], held
+
+
+def year_and_genres(folder: Path) -> pd.DataFrame:
+    """The items' features, indexed by item_id."""
     table = pd.read_parquet(folder / "item_features.parquet").set_index("item_id")
     year = pd.to_datetime(table["release_date"], format="%d-%b-%Y").dt.year.rename("year")
-    features = pd.concat([year, table.drop(columns=["title", "release_date"]).astype(bool)], axis=1)
-    log = pr.read_interactions(records[~away].reset_index(drop=True), item_features=features)
-    return log, records[away], held
+    return pd.concat([year, table.drop(columns=["title", "release_date"]).astype(bool)], axis=1)
 
 
 def popularity_by_features(log: pr.Interactions, held: pd.Index) -> np.ndarray:
     """log(1 + count) of the held-out items, by ridge regression over the others."""
     assert log.item_features is not None
     bins = pd.qcut(log.item_features["year"], 10, duplicates="drop").astype(str)
-    features = SideFeatures.of(log.item_features.assign(bin=bins))
-    assert features is not None
-    x, new = (np.c_[np.ones(len(ids)), features.rows(ids)] for ids in (log.items, held))
+    table = log.item_features.assign(bin=bins)
+    x, new = (np.c_[np.ones(len(ids)), encode_features(table, ids).values] for ids in (log.items, held))
     target = np.log1p(np.bincount(log.item, minlength=log.n_items))
     return new @ np.linalg.solve(x.T @ x + 1e-1 * np.eye(x.shape[1]), x.T @ target)
 

@@ -9,6 +9,7 @@ from pyrorec.data.duplicates import Apart, Duplicates, Last, Sum, Trials, choose
 from pyrorec.data.embedded import embedded_log, embedded_truth
 from pyrorec.data.entries import Entries
 from pyrorec.data.errors import InputError
+from pyrorec.data.feature_encoders import FeatureEncoders
 from pyrorec.data.features import FeatureEncoder, FeatureMatrix, encode_features
 from pyrorec.data.interactions import Entry, Interactions
 from pyrorec.data.kind import Kind
@@ -33,6 +34,7 @@ __all__ = [
     "Entries",
     "Entry",
     "FeatureEncoder",
+    "FeatureEncoders",
     "FeatureMatrix",
     "InputError",
     "Interactions",

@@ -39,7 +39,7 @@ class Numeric:
         return (self.column,)
 
     def transform(self, column: pd.Series) -> np.ndarray:
-        return np.nan_to_num((_as_float(column) - self.mean) / self.sd, nan=0.0)[:, None]
+        return np.nan_to_num((_numbers(self.column, column) - self.mean) / self.sd, nan=0.0)[:, None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Flag:
         return (self.column,)
 
     def transform(self, column: pd.Series) -> np.ndarray:
-        return np.nan_to_num(_as_float(column), nan=self.mean)[:, None]
+        return np.nan_to_num(_numbers(self.column, column), nan=self.mean)[:, None]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ class FeatureEncoder:
     def transform(self, frame: pd.DataFrame, ids: pd.Index | None = None) -> FeatureMatrix:
         """The rows of `ids` (default: of the table), float32 (ids, columns); ids the table lacks get zeros.
 
-        Raises InputError for a table that lacks a column of the fitted one.
+        Raises InputError for a table that lacks a column of the fitted one, or holds text or infinite numbers where
+        that one held numbers.
         """
         ids = frame.index if ids is None else ids
         position = frame.index.get_indexer(ids)
@@ -125,7 +126,10 @@ class FeatureEncoder:
         start = 0
         for encoding in self.encodings:
             if encoding.column not in rows.columns:
-                raise InputError(f"The feature table lacks column '{encoding.column}', which the model was fitted on.")
+                raise InputError(
+                    f"The feature table lacks column '{encoding.column}', which the model was fitted on: add it, empty "
+                    "where nothing is known."
+                )
             stop = start + len(encoding.names)
             values[found, start:stop] = encoding.transform(rows[encoding.column])
             start = stop
@@ -167,12 +171,29 @@ def _fit_column(name: str, column: pd.Series) -> Encoding | None:
 
 
 def _fit_numeric(name: str, column: np.ndarray) -> Numeric | None:
-    if np.isinf(column).any():
-        raise InputError(f"Feature '{name}' holds infinite numbers; give finite ones, or none where it is unknown.")
+    _refuse_infinite(name, column)
     known = column[~np.isnan(column)]
     if len(known) == 0 or known.min() == known.max():
         return None
     return Numeric(name, float(known.mean()), float(known.std()))
+
+
+def _numbers(name: str, column: pd.Series) -> np.ndarray:
+    """The column as float64 with NaN where missing. Raises InputError where it is no column of finite numbers."""
+    try:
+        numbers = _as_float(column)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Feature '{name}' was a number or a date where the model was fitted, and is none here ({error}): write it "
+            "as it was there, and leave it empty where it is unknown."
+        ) from error
+    _refuse_infinite(name, numbers)
+    return numbers
+
+
+def _refuse_infinite(name: str, column: np.ndarray) -> None:
+    if np.isinf(column).any():
+        raise InputError(f"Feature '{name}' holds infinite numbers; give finite ones, or none where it is unknown.")
 
 
 def _as_float(column: pd.Series) -> np.ndarray:

@@ -21,7 +21,7 @@ def merged(log: Interactions, new: Interactions) -> Interactions:
     that `log` does not know are appended in the order of `new`, written as `log` writes its own. What a missing
     cell means and the rule for repeated records stay those of `log`. Times and propensities are kept where both
     logs have them; cells that differ in exposure only, or were kept apart, are pooled. Feature tables gain the rows
-    of ids that they lack.
+    of ids that they lack; rows that they have stay.
     """
     old, new = log.pooled(), new.pooled()
     users = appended(log.users, new.users[new.user_counts > 0])
@@ -47,9 +47,20 @@ def appended(known: pd.Index, ids: pd.Index) -> pd.Index:
 
 
 def more_features(table: pd.DataFrame | None, new: pd.DataFrame | None) -> pd.DataFrame | None:
-    """The table with rows of `new` for ids that it lacks, in its own columns."""
+    """The table with rows of `new` for ids that it lacks, in its own columns and written as it writes them."""
     if table is None or new is None:
         return table
     written = new.set_axis(written_as(table.index, new.index), axis=0)
     lacking = written.loc[~written.index.isin(table.index)].reindex(columns=table.columns)
-    return pd.concat([table, lacking]).rename_axis(table.index.name) if len(lacking) else table
+    if not len(lacking):
+        return table
+    lacking = lacking.apply(lambda column: entries_as(table[column.name], column))
+    return pd.concat([table, lacking]).rename_axis(table.index.name)
+
+
+def entries_as(known: pd.Series, new: pd.Series) -> pd.Series:
+    """A column as `known` writes it: codes that a file of few rows has for numbers are text where others are."""
+    there = new.dropna()
+    ids = pd.Index(there)
+    written = written_as(pd.Index(known.dropna()), ids)
+    return new if written is ids else pd.Series(written, index=there.index).infer_objects().reindex(new.index)

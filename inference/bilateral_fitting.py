@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pyrorec.data import Interactions
+from pyrorec.data import FeatureEncoders, Interactions
 from pyrorec.data.batches import epoch_batches
 from pyrorec.guides import BilateralGuide
 from pyrorec.inference.factor_features import factor_features
@@ -130,15 +130,16 @@ def other(side: str) -> str:
 
 
 def start(
-    model: BilateralModel, log: Interactions, data: Observations, training: Training, context: Context
-) -> BilateralFitting:
+    model: BilateralModel, log: Interactions, data: Observations, training: Training, context: Context,
+    encoders: FeatureEncoders,
+) -> BilateralFitting:  # fmt: skip
     """Model and guide at their starting values, on their device."""
     weight = log.missing.weight
     rows = data.fitting["user"]
     spec = replace(model, family=model.family.starting(*observed(rows)))
     generative = Bilateral(
         spec, log.n_users, log.n_items, weight, spec.predictor.starting_level(spec.family, level(rows, weight)),
-        factor_features(spec, log),
+        factor_features(spec, log, encoders),
     )  # fmt: skip
     guide = training.objective.guide(generative, data.fitting, training.dropout)
     generative.to(context.device)

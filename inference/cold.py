@@ -22,7 +22,7 @@ PENALTY = 10.0
 
 @dataclass(frozen=True)
 class SideFeatures:
-    """The feature table of one side with its encoding; None where the log has none.
+    """The feature table of one side with the encoder that reads it.
 
     `law` gives the law of a row's factors, centred, at encoded features (rows, columns), where the model's own prior
     reads them; without it, features speak by ridge regression.
@@ -33,8 +33,9 @@ class SideFeatures:
     law: Callable[[Tensor], dist.TorchDistribution] | None = None
 
     @classmethod
-    def of(cls, table: pd.DataFrame | None) -> SideFeatures | None:
-        return None if table is None else cls(table, FeatureEncoder.fit(table))
+    def of(cls, table: pd.DataFrame | None, encoder: FeatureEncoder | None) -> SideFeatures | None:
+        """None where a side has no table or no encoder that reads it."""
+        return None if table is None or encoder is None else cls(table, encoder)
 
     def with_law(self, law: Callable[[Tensor], dist.TorchDistribution]) -> SideFeatures:
         """The same features read by the model's own prior."""

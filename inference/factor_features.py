@@ -1,46 +1,60 @@
-"""Features that priors of the factors read: encoded once for a fit, and again for rows that its log does not hold."""
+"""Features that priors of the factors read, and those of rows that a log does not hold, by a run's own encoders."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pyrorec.data import InputError, Interactions
+from pyrorec.data import FeatureEncoders, InputError, Interactions
+from pyrorec.data.feature_encoders import tables
 from pyrorec.inference.cold import SideFeatures
+from pyrorec.inference.run import Run
 from pyrorec.models.bilateral import Bilateral, BilateralModel
-from pyrorec.models.factor_priors import FactorPrior
-from pyrorec.models.side import Side
 
 
-def factor_features(spec: BilateralModel, log: Interactions) -> dict[str, Tensor]:
-    """By side, (rows, columns): the encoded features of the log's rows, where the prior reads them.
+def sides_read(spec: Any) -> list[str]:
+    """The sides whose factors have a prior that reads features."""
+    if not isinstance(spec, BilateralModel):
+        return []
+    priors = {"user": spec.user_prior, "item": spec.item_prior}
+    return [side for side, prior in priors.items() if prior.reads_features]
+
+
+def encoders_for(spec: Any, log: Interactions, begun: Run | None) -> FeatureEncoders:
+    """The encoders of a fit: fitted to its log, but those of the run it begins from for what that run's priors read."""
+    fitted = FeatureEncoders.fit(log)
+    if begun is None:
+        return fitted
+    known = {side: begun.feature_encoders.of(side) for side in sides_read(spec) if side in sides_read(begun.spec)}
+    return replace(fitted, **known)
+
+
+def factor_features(spec: BilateralModel, log: Interactions, encoders: FeatureEncoders) -> dict[str, Tensor]:
+    """By side, float32 (rows, columns): the encoded features of the log's rows, where the prior reads them.
 
     Raises InputError where a prior reads features and the log has none.
     """
-    sides: dict[str, tuple[FactorPrior, Any, Any]] = {
-        "user": (spec.user_prior, log.user_features, log.users),
-        "item": (spec.item_prior, log.item_features, log.items),
-    }
-    return {side: encoded(side, table, ids) for side, (prior, table, ids) in sides.items() if prior.reads_features}
+    return {side: encoded(side, encoders.encoded(log, side)) for side in sides_read(spec)}
 
 
-def encoded(side: str, table: Any, ids: Any) -> Tensor:
-    """Features of some rows as float32 (rows, columns)."""
-    features = SideFeatures.of(table)
-    if features is None or not features.encoder.names:
+def encoded(side: str, features: np.ndarray | None) -> Tensor:
+    """The features that the prior of a side reads."""
+    if features is None or not features.shape[1]:
         raise InputError(
             f"The prior of the {side}s' factors reads {side} features and the log has none that vary: give "
             f"--{side}-features, or take prior standard."
         )
-    return torch.as_tensor(features.rows(ids)).float()
+    return torch.as_tensor(features)
 
 
-def strangers_features(model: Any, side: str, table: Any) -> SideFeatures | None:
+def strangers_features(run: Run, side: str) -> SideFeatures | None:
     """What is known of a side's rows beyond the log, and the law that the run's prior reads off it, if it does."""
-    features = SideFeatures.of(table)
-    if features is None or not isinstance(model, Bilateral):
+    features = SideFeatures.of(tables(run.log).get(side), run.feature_encoders.of(side))
+    if features is None or side not in sides_read(run.spec):
         return features
-    own: Side = {"user": model.user, "item": model.item}[side]
-    return features.with_law(own.stranger) if own.prior_reads_features else features
+    assert isinstance(run.model, Bilateral)
+    return features.with_law(run.model.sides(side)[0].stranger)

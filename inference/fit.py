@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrorec.data import InputError, Interactions
+from pyrorec.data import FeatureEncoders, InputError, Interactions
 from pyrorec.inference.annealing import WarmUp
 from pyrorec.inference.bilateral_fitting import start
 from pyrorec.inference.checkpoints import (
@@ -25,6 +25,7 @@ from pyrorec.inference.checkpoints import (
     set_parameters,
 )
 from pyrorec.inference.choice import choose
+from pyrorec.inference.factor_features import encoders_for
 from pyrorec.inference.files import read_tensors, write_tensors, write_text
 from pyrorec.inference.joint_fitting import start_joint
 from pyrorec.inference.objective_checks import check_objective
@@ -81,7 +82,8 @@ def fit(
     held_out = held_out_cells(len(log), training.validation_fraction, context.seed)
     context = replace(context, threads=context.threads or threads_for(log))
     with local_randomness(context):
-        fitting = begin(model, log, held_out, training, context)
+        encoders = encoders_for(model, log, start_from)
+        fitting = begin(model, log, held_out, training, context, encoders)
         if start_from is not None:
             warm_start(fitting, log, start_from)
         recorder = Recorder(fitting.watcher(), context.folder)
@@ -92,8 +94,9 @@ def fit(
         finish(fitting, recorder)
         posterior = fitting.settled(log)
     return Run(
-        spec=model, training=training, seed=context.seed, log=log, model=fitting.model.cpu(),
-        guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines, reason=reason,
+        spec=model, training=training, seed=context.seed, log=log, feature_encoders=encoders,
+        model=fitting.model.cpu(), guide=fitting.guide.cpu(), posterior=posterior, metrics=recorder.lines,
+        reason=reason,
     )  # fmt: skip
 
 
@@ -123,7 +126,10 @@ def held_out_cells(cells: int, fraction: float, seed: int) -> np.ndarray | None:
 
 
 @singledispatch
-def begin(model: Any, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context) -> Fitting:
+def begin(
+    model: Any, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context,
+    encoders: FeatureEncoders,
+) -> Fitting:  # fmt: skip
     """The fit of a kind of model before its first epoch; `held_out` are the numbers of the validation cells."""
     raise InputError(
         f"{model!r} is no model that can be fitted; give a BilateralModel, a PopularityModel or a JointModel."
@@ -132,29 +138,32 @@ def begin(model: Any, log: Interactions, held_out: np.ndarray | None, training: 
 
 @begin.register
 def _(
-    model: BilateralModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
-) -> Fitting:
+    model: BilateralModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context,
+    encoders: FeatureEncoders,
+) -> Fitting:  # fmt: skip
     data = observe(log, model, held_out)
     if model.family.coupled and "item" in training.schedule.phases():
         raise InputError(
             f"Family {model.family.name} couples the cells of a user, so items have no rows to be trained on: use "
             "--schedule joint, which moves both sides in the users' steps."
         )
-    return start(model, log, data, training, context)
+    return start(model, log, data, training, context, encoders)
 
 
 @begin.register
 def _(
-    model: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
-) -> Fitting:
-    return start_popularity(model, log, held_out, training, context)
+    model: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context,
+    encoders: FeatureEncoders,
+) -> Fitting:  # fmt: skip
+    return start_popularity(model, log, held_out, training, context, encoders)
 
 
 @begin.register
 def _(
-    model: JointModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
-) -> Fitting:
-    return start_joint(model, log, held_out, training, context)
+    model: JointModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context,
+    encoders: FeatureEncoders,
+) -> Fitting:  # fmt: skip
+    return start_joint(model, log, held_out, training, context, encoders)
 
 
 def finish(fitting: Fitting, recorder: Recorder) -> None:

@@ -38,23 +38,21 @@ def fold_in(run: Run, log: Interactions) -> Run:
     it, and an integrated effect its conjugate posterior given both sides' factors (maths 2.5). Rows that both sides
     gain at once do not read each other, and an encoder never reads a row folded in before, for which it has no weights:
     such cells are left out, and their number logged. (A later fold-in does count earlier rows in integrated effects.) A
-    new row without any other cell is taken from its features or from the population, as any stranger is. Known rows
-    are read anew only where a cell that the run could have known has changed; nothing else moves, so folding in one
-    user after the other gives the same as all at once.
+    new row without any other cell is taken from its features or from the population, as any stranger is; where the
+    run's prior reads features, that is the prior. Known rows are read anew only where a cell that the run could have
+    known has changed, and keep the features they have; nothing else moves, so folding in one user after the other gives
+    the same as all at once.
 
-    Nothing is trained. The new run answers every question that a run does, and its log holds the new cells. Raises
-    InputError for the popularity model and for values that the family cannot have produced.
+    Nothing is trained, and features are encoded as they were in training. The new run answers every question that a run
+    does, and its log holds the new cells and feature rows. Raises InputError for models other than the bilateral one,
+    for values that the family cannot have produced, and for a feature table that lacks a column of the run's.
     """
     if not isinstance(run.spec, BilateralModel):
         raise InputError(
             "Only runs of the bilateral model have encoders that read new rows: fit the others again on "
             "the whole log (pyrorec fit)."
         )
-    if run.model.user.prior_reads_features or run.model.item.prior_reads_features:
-        raise InputError(
-            "New rows would change how features are encoded, which this run's priors (cap) read: fit again on the "
-            "whole log, from this run (start_from)."
-        )
+    run.feature_encoders.check(log)
     together = merged(run.log, log)
     now = cells(together, run.spec)
     changed = changed_rows(cells(run.log, run.spec), now)
@@ -84,7 +82,7 @@ def changed_rows(before: Cells, now: Cells) -> tuple[np.ndarray, np.ndarray]:
 def grown(run: Run, together: Interactions) -> tuple[Bilateral, BilateralGuide]:
     """The run's model and guide with room for every id of a longer log: tables gain rows of zeros at the end."""
     weights = prefixed("model", run.model.state_dict()) | prefixed("guide", run.guide.state_dict())
-    model, guide = empty_modules(run.spec, run.training, together, weights)
+    model, guide = empty_modules(run.spec, run.training, together, run.feature_encoders, weights)
     for name, module in (("model", model), ("guide", guide)):
         known = without_prefix(name, weights)
         module.load_state_dict({key: padded(key, known[key], like) for key, like in module.state_dict().items()})

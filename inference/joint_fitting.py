@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pyrorec.data import InputError, Interactions
+from pyrorec.data import FeatureEncoders, InputError, Interactions
 from pyrorec.data.batches import epoch_batches
 from pyrorec.guides.joint import JointGuide
 from pyrorec.inference.exposure import selection_score
 from pyrorec.inference.joint_posterior import read_exposure_posterior, read_joint_posterior
 from pyrorec.inference.observations import Observations, level, observe, observed
-from pyrorec.inference.popularity_fitting import encoded
+from pyrorec.inference.popularity_fitting import centred_features
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.settings import Context, Training
 from pyrorec.inference.train import Fitting, Phase
@@ -103,12 +103,13 @@ class JointFitting(Fitting):
 
 
 def start_joint(
-    spec: JointModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
-) -> JointFitting:
+    spec: JointModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context,
+    encoders: FeatureEncoders,
+) -> JointFitting:  # fmt: skip
     """Model and guide at their starting values, on their device. Raises InputError for what cannot be fitted."""
     check_request(log, training)
     data = observe(log, spec, held_out)
-    model, guide = empty_joint(spec, log, data.fitting, training)
+    model, guide = empty_joint(spec, log, data.fitting, training, encoders)
     model.to(context.device)
     guide.to(context.device)
     return JointFitting(model, guide, training, context, data.fitting["user"].to(context.device), data)
@@ -131,14 +132,14 @@ def check_request(log: Interactions, training: Training) -> None:
 
 
 def empty_joint(
-    spec: JointModel, log: Interactions, rows: dict[str, SparseRows], training: Training
+    spec: JointModel, log: Interactions, rows: dict[str, SparseRows], training: Training, encoders: FeatureEncoders
 ) -> tuple[ExposureOutcome, JointGuide]:
     """Model and guide of the right shapes for a log."""
     spec = replace(spec, family=spec.family.starting(*observed(rows["user"])))
     outcome = spec.predictor.starting_level(spec.family, level(rows["user"], 0.0))
     counts = rows["item"].records
     exposure = spec.exposure_family.link(float(counts.sum()) / (log.n_users * log.n_items))
-    users, items = encoded(log.user_features, log.users), encoded(log.item_features, log.items)
+    users, items = (centred_features(encoders, log, side) for side in ("user", "item"))
     model = ExposureOutcome(spec, users, items, outcome, exposure)
     return model, JointGuide(model, standardised_log(counts), training.objective.drawn)
 

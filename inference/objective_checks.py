@@ -1,4 +1,4 @@
-"""Which objectives a model can be trained by, checked before anything is built."""
+"""What a model can be trained on and by which objectives, checked before anything is built."""
 
 from __future__ import annotations
 
@@ -20,13 +20,23 @@ BILATERAL = Integrated | JaakkolaJordan | StoredSample
 """Objectives of the bilateral model alone."""
 
 
+def check_items(model: BilateralModel | PopularityModel | JointModel, log: Interactions) -> None:
+    """Raises InputError where the family was given fields by item, of other items than the log's."""
+    if (reason := model.family.items_refusal(log.n_items)) is not None:
+        raise InputError(reason)
+
+
 @singledispatch
 def check_objective(model: Any, log: Interactions, training: Training) -> None:
-    """Raises InputError for an objective that this model, on this log, has no use or no formula for."""
+    """Raises InputError for an objective that this model, on this log, has no use or no formula for.
+
+    The same for a family whose fields by item are not of the log's items.
+    """
 
 
 @check_objective.register
 def _(model: PopularityModel, log: Interactions, training: Training) -> None:
+    check_items(model, log)
     if isinstance(training.objective, BILATERAL):
         raise InputError(
             "Objectives integrated, jaakkola-jordan and stored-sample are for the bilateral model; take expected."
@@ -36,6 +46,7 @@ def _(model: PopularityModel, log: Interactions, training: Training) -> None:
 
 @check_objective.register
 def _(model: JointModel, log: Interactions, training: Training) -> None:
+    check_items(model, log)
     if isinstance(training.objective, BILATERAL | MAP | ScoreFunction):
         raise InputError("The joint model is trained by objective expected, analytic or monte-carlo.")
     if training.schedule != Training().schedule:
@@ -45,6 +56,7 @@ def _(model: JointModel, log: Interactions, training: Training) -> None:
 
 @check_objective.register
 def _(model: BilateralModel, log: Interactions, training: Training) -> None:
+    check_items(model, log)
     if isinstance(training.objective, Expected | ScoreFunction):
         raise InputError(
             "Objectives expected and score-function are for the popularity model (--model popularity); the bilateral "

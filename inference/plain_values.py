@@ -14,6 +14,7 @@ TYPES = {
     int: "a whole number",
     float: "a finite number",
     tuple[int, ...]: "a list of whole numbers above zero",
+    tuple[float, ...]: "a list of finite numbers",
 }
 
 
@@ -29,7 +30,9 @@ def check_fields(settings: type, plain: dict[str, Any], section: str) -> None:
             raise InputError(f"[{section}] has no key '{name}'; there are {', '.join(names) or 'none'}.")
         wanted = [hint for hint in alternatives(hints[name]) if hint in TYPES]
         if wanted and not any(fits(value, hint) for hint in wanted):
-            raise InputError(f"[{section}] {name} must be {TYPES[wanted[0]]}, not {value!r}.")
+            raise InputError(
+                f"[{section}] {name} must be {' or '.join(TYPES[hint] for hint in wanted)}, not {value!r}."
+            )
 
 
 def check_positive(values: dict[str, Any], section: str) -> None:
@@ -62,4 +65,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int)
     if hint is float:
         return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, list | tuple) and all(fits(width, int) and width > 0 for width in value)
+    if not isinstance(value, list | tuple):
+        return False
+    if hint == tuple[float, ...]:
+        return all(fits(number, float) for number in value)
+    return all(fits(width, int) and width > 0 for width in value)

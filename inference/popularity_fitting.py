@@ -13,11 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pyrorec.data import Entry, InputError, Interactions
+from pyrorec.data import Entry, FeatureEncoders, InputError, Interactions
 from pyrorec.data.batches import epoch_batches
 from pyrorec.guides.popularity import PopularityGuide, starting_numbers
 from pyrorec.guides.record_encoder import GroupRecords, RecordEncoder
-from pyrorec.inference.cold import SideFeatures
 from pyrorec.inference.item_prior import Anchored, anchored
 from pyrorec.inference.objective import MAP
 from pyrorec.inference.observations import check_values
@@ -170,15 +169,17 @@ class PopularityFitting(Fitting):
 
 
 def start_popularity(
-    spec: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context
-) -> PopularityFitting:
+    spec: PopularityModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context,
+    encoders: FeatureEncoders,
+) -> PopularityFitting:  # fmt: skip
     """Model and guide at their starting values, on their device. Raises InputError for what cannot be fitted."""
     check_request(spec, log, training)
     found = anchored(spec, log)
     held_out = None if held_out is None else held_out[held_out < len(found.log)]
     records = records_of(found.log, found.spec)
     kept = np.setdiff1d(np.arange(len(records)), [] if held_out is None else held_out)
-    model, guide = empty_popularity(found, log, records, level_of(records, torch.as_tensor(kept), log), training)
+    level = level_of(records, torch.as_tensor(kept), log)
+    model, guide = empty_popularity(found, log, records, level, training, encoders)
     model.to(context.device)
     guide.to(context.device)
     on_device = records.to(context.device)
@@ -206,12 +207,12 @@ def check_request(spec: PopularityModel, log: Interactions, training: Training) 
 
 
 def empty_popularity(
-    found: Anchored, log: Interactions, records: Records, level: float, training: Training
+    found: Anchored, log: Interactions, records: Records, level: float, training: Training, encoders: FeatureEncoders
 ) -> tuple[Popularity, PopularityGuide]:
     """Model and guide of the right shapes for a log's records."""
     tried = records.trials > 0
     spec = replace(found.spec, family=found.spec.family.starting(records.value[tried], records.trials[tried]))
-    users, items = encoded(log.user_features, log.users), encoded(log.item_features, log.items)
+    users, items = (centred_features(encoders, log, side) for side in ("user", "item"))
     intercept = spec.predictor.starting_level(spec.family, level)
     model = Popularity(spec, users, items, records.item_of_group, found.items, intercept)
     encoder = None
@@ -220,12 +221,12 @@ def empty_popularity(
     return model, PopularityGuide(model, encoder, training.objective.drawn)
 
 
-def encoded(table: pd.DataFrame | None, ids: pd.Index) -> Tensor:
-    """Encoded features of some ids, (ids, columns), centred; no columns where there is no table."""
-    features = SideFeatures.of(table)
-    if features is None:
-        return torch.zeros(len(ids), 0)
-    rows = torch.as_tensor(features.rows(ids), dtype=torch.float32)
+def centred_features(encoders: FeatureEncoders, log: Interactions, side: str) -> Tensor:
+    """Encoded features of the log's rows of a side, (rows, columns), centred; no columns where there is no table."""
+    found = encoders.encoded(log, side)
+    if found is None:
+        return torch.zeros(len({"user": log.users, "item": log.items}[side]), 0)
+    rows = torch.as_tensor(found)
     return rows - rows.mean(0)
 
 

@@ -130,8 +130,8 @@ def extended(run: Run, users: pd.Index, items: pd.Index) -> Posterior:
     new_items = items[run.posterior.items.get_indexer(items) < 0]
     if not len(new_users) and not len(new_items):
         return run.posterior
-    user_features = strangers_features(run.model, "user", run.log.user_features) if len(new_users) else None
-    item_features = strangers_features(run.model, "item", run.log.item_features) if len(new_items) else None
+    user_features = strangers_features(run, "user") if len(new_users) else None
+    item_features = strangers_features(run, "item") if len(new_items) else None
     return extend(run.posterior, new_users, new_items, user_features, item_features)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pyrorec.data import InputError, Interactions
+from pyrorec.data import FeatureEncoders, InputError, Interactions
 from pyrorec.guides import BilateralGuide
 from pyrorec.guides.joint import JointGuide
 from pyrorec.guides.popularity import PopularityGuide
@@ -33,6 +33,7 @@ EXPOSURE = "exposure"
 class Run:
     """A fitted model with its posterior, the log it saw, and the metrics of its training.
 
+    `feature_encoders` are those of the log that was fitted; they read the features of every row that comes later.
     Everything it answers is computed by a function of its own module; the methods are their short names.
     """
 
@@ -40,6 +41,7 @@ class Run:
     training: Training
     seed: int
     log: Interactions
+    feature_encoders: FeatureEncoders
     model: Bilateral | Popularity | ExposureOutcome
     guide: BilateralGuide | PopularityGuide | JointGuide
     posterior: Posterior

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from pyrorec.data import InputError, Interactions
+from pyrorec.data import FeatureEncoders, InputError, Interactions
 from pyrorec.guides import BilateralGuide
 from pyrorec.guides.joint import JointGuide
 from pyrorec.guides.popularity import PopularityGuide
@@ -59,7 +59,8 @@ from pyrorec.models.joint import ExposureOutcome, JointModel
 from pyrorec.models.popularity import Popularity, PopularityModel
 
 MANIFEST = "manifest.json"
-FORMAT = 5
+ENCODERS = "features.json"
+FORMAT = 6
 LINKED = (
     "config.toml", "weights.safetensors", "ids.parquet", "interactions.parquet", "posterior.nc", "metrics.jsonl",
     "report.html", "checkpoints", MANIFEST,
@@ -135,6 +136,7 @@ def write_contents(run: Run, work: Path) -> None:
     for name, table in (("user", run.log.user_features), ("item", run.log.item_features)):
         if table is not None:
             write_with(work / f"{name}_features.parquet", table.rename_axis(f"{name}_id").reset_index().to_parquet)
+    write_text(work / ENCODERS, json.dumps(run.feature_encoders.to_dict(), indent=1))
     lines = "".join(json.dumps(line) + "\n" for line in run.metrics)
     write_text(work / "metrics.jsonl", lines)
     (work / "checkpoints").mkdir(exist_ok=True)
@@ -232,20 +234,22 @@ def load(folder: str | Path) -> Run:
     plain = read_toml(home / "config.toml")
     if plain.get("format") != FORMAT:
         raise InputError(
-            f"{folder} was written in format {plain.get('format')}, and this pyrorec reads {FORMAT}: fit it again, "
-            f"or install pyrorec {plain.get('pyrorec', 'of that time')}."
+            f"{folder} was written in format {plain.get('format')}, and this pyrorec reads {FORMAT}: fit it again with "
+            f"its settings (--config {home / 'config.toml'}), or read it with the pyrorec that wrote it "
+            f"({plain.get('pyrorec', 'unknown')})."
         )
     spec, training = model_from_plain(plain["model"]), training_from_plain(plain["training"])
     log = read_log(home, plain)
+    encoders = FeatureEncoders.from_dict(json.loads((home / ENCODERS).read_text(encoding="utf-8")))
     tensors, _ = read_tensors(home / "weights.safetensors")
-    model, guide = empty_modules(spec, training, log, tensors)
+    model, guide = empty_modules(spec, training, log, encoders, tensors)
     model.load_state_dict(without_prefix("model", tensors))
     guide.load_state_dict(without_prefix("guide", tensors))
     metrics = [json.loads(line) for line in (home / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     with module_local():
         levels = {name: plain[name] for name in ("level_shift", "recalibration")}
         posterior = replace(posterior_of(model, guide, log), **levels)
-    return Run(spec, training, plain["seed"], log, model, guide, posterior, metrics, plain["reason"])
+    return Run(spec, training, plain["seed"], log, encoders, model, guide, posterior, metrics, plain["reason"])
 
 
 def posterior_of(model: Any, guide: Any, log: Interactions) -> Posterior:
@@ -299,32 +303,34 @@ def read_log(home: Path, plain: dict[str, Any]) -> Interactions:
 
 
 @singledispatch
-def empty_modules(spec: Any, training: Training, log: Interactions, tensors: dict[str, Tensor]) -> tuple[Any, Any]:
+def empty_modules(
+    spec: Any, training: Training, log: Interactions, encoders: FeatureEncoders, tensors: dict[str, Tensor]
+) -> tuple[Any, Any]:
     """Model and guide of the right shapes, to be filled from the weights."""
     raise InputError(f"{spec!r} is no model that can be loaded.")
 
 
 @empty_modules.register
 def _(
-    spec: BilateralModel, training: Training, log: Interactions, tensors: dict[str, Tensor]
+    spec: BilateralModel, training: Training, log: Interactions, encoders: FeatureEncoders, tensors: dict[str, Tensor]
 ) -> tuple[Bilateral, BilateralGuide]:
     """Whether an encoder has a value channel was decided by the cells that were fitted first; the weights know it."""
     data: Observations = observe(log, spec, None)
-    model = Bilateral(spec, log.n_users, log.n_items, log.missing.weight, 0.0, factor_features(spec, log))
+    model = Bilateral(spec, log.n_users, log.n_items, log.missing.weight, 0.0, factor_features(spec, log, encoders))
     varies = {side: f"guide.encoder.{side}.value" in tensors for side in data.all}
     return model, training.objective.guide(model, data.all, training.dropout, varies)
 
 
 @empty_modules.register
 def _(
-    spec: PopularityModel, training: Training, log: Interactions, tensors: dict[str, Tensor]
+    spec: PopularityModel, training: Training, log: Interactions, encoders: FeatureEncoders, tensors: dict[str, Tensor]
 ) -> tuple[Popularity, PopularityGuide]:
     found = anchored(spec, log)
-    return empty_popularity(found, log, records_of(found.log, found.spec), 0.0, training)
+    return empty_popularity(found, log, records_of(found.log, found.spec), 0.0, training, encoders)
 
 
 @empty_modules.register
 def _(
-    spec: JointModel, training: Training, log: Interactions, tensors: dict[str, Tensor]
+    spec: JointModel, training: Training, log: Interactions, encoders: FeatureEncoders, tensors: dict[str, Tensor]
 ) -> tuple[ExposureOutcome, JointGuide]:
-    return empty_joint(spec, log, observe(log, spec, None).all, training)
+    return empty_joint(spec, log, observe(log, spec, None).all, training, encoders)

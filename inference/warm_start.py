@@ -12,7 +12,6 @@ from torch import Tensor
 from pyrorec.data import InputError, Interactions
 from pyrorec.guides import BilateralGuide
 from pyrorec.inference.bilateral_fitting import BilateralFitting, other
-from pyrorec.inference.cold import SideFeatures
 from pyrorec.inference.run import Run
 from pyrorec.inference.train import Fitting
 from pyrorec.models.bilateral import Bilateral, BilateralModel
@@ -23,13 +22,13 @@ def start_from(fitting: Fitting, log: Interactions, run: Run) -> None:
     """Puts the parameters of `run` in place of the starting values of a fit that has not begun.
 
     Entries that belong to a user or an item (embeddings of an encoder's columns, kept posteriors) go over by id; of
-    those that `run` does not know the starting values stay. Raises InputError where models, encoders or features are
-    not alike.
+    those that `run` does not know the starting values stay. Priors that read features read them by the encoders of
+    `run`, which the fitting was built with (`factor_features.encoders_for`). Raises InputError where models or encoders
+    are not alike.
     """
     if not (isinstance(fitting, BilateralFitting) and isinstance(run.model, Bilateral)):
         raise InputError("Only a bilateral model starts from another run, and from a run of a bilateral model.")
     check_alike(fitting.model.spec, run.model.spec)
-    check_features(log, run, fitting.model)
     matches = {
         "user": matched(run.log.users, log.users),
         "item": matched(run.log.items, log.items),
@@ -90,20 +89,4 @@ def take_over(new: Any, old: Any, by_id: dict[str, tuple[Tensor, Tensor]]) -> No
             raise InputError(
                 f"The run to start from has {name} of shape {tuple(source.shape)}, and this fit of "
                 f"{tuple(value.shape)}: start from a run of the same model."
-            )
-
-
-def check_features(log: Interactions, run: Run, model: Bilateral) -> None:
-    """Refuses features that a prior reads where their columns differ from the old run's."""
-    sides = (
-        (model.user, log.user_features, run.log.user_features), (model.item, log.item_features, run.log.item_features)
-    )  # fmt: skip
-    for side, new, old in sides:
-        if not side.prior_reads_features or old is None:
-            continue
-        names = [features.encoder.names for features in (SideFeatures.of(new), SideFeatures.of(old)) if features]
-        if len(set(names)) != 1:
-            raise InputError(
-                f"The {side.name} features are not those of the run to start from, whose prior reads them: give a "
-                "table with the same columns and categories, or start afresh."
             )

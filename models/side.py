@@ -42,7 +42,6 @@ class Side(nn.Module):
         self.size, self.factors, self.scale, self.centred = size, factors, scale, centred
         self.predictor = Learned(predictor)
         self.effect = None if effect is None else Learned(effect)
-        self.prior_reads_features = prior.reads_features
         self.prior = prior.build(factors, scale, features, centred)
         self.register_buffer("centre", torch.zeros(factors))
 

@@ -118,6 +118,10 @@ class Family(Component):
         """The family of a log with so many items: a field that each item has of its own gets that length."""
         return self
 
+    def items_refusal(self, items: int) -> str | None:
+        """Why a log of so many items cannot be fitted, with the remedy, as one sentence; None where it can."""
+        return None
+
     def for_items(self, item: Tensor) -> Self:
         """The family of cells of these items, their own fields of the shape of `item`; itself where none has any."""
         return self

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import pyrorec as pr
-from pyrorec.inference.cold import SideFeatures, extend
+from pyrorec.inference.cold import extend
+from pyrorec.inference.factor_features import strangers_features
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import Reading
 from pyrorec.simulation import FrailtyWorld
@@ -60,7 +61,7 @@ def by_hand(run: pr.Run, new: pd.Index) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_items(run: pr.Run, new: pd.Index, features: bool = True) -> Posterior:
-    return extend(run.posterior, NOBODY, new, None, SideFeatures.of(run.log.item_features) if features else None)
+    return extend(run.posterior, NOBODY, new, None, strangers_features(run, "item") if features else None)
 
 
 def test_factors_of_a_new_item_follow_the_ridge_formula(run: pr.Run) -> None:

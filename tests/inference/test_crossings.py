@@ -51,6 +51,29 @@ def test_items_noise_follows_its_item_into_a_later_fit_and_is_typical_of_new_one
     assert float(np.asarray(grown.posterior.response.sd)[-1]) == pytest.approx(typical, rel=1e-4)  # type: ignore[attr-defined]
 
 
+def test_sds_given_by_item_are_where_a_fit_starts_and_are_saved(tmp_path: Path) -> None:
+    """Also with an item folded in, which has no sd of its own among those given."""
+    log = ratings()
+    given = tuple(np.linspace(0.5, 6.0, log.n_items).tolist())
+    still = replace(SHORT, epochs=1, learning_rate=1e-9)
+    run = pr.fit(replace(MODEL, family=pr.GaussianPerItem(sd=given)), log, context=QUIET, training=still)
+    np.testing.assert_allclose(run.posterior.response.sd, given, rtol=1e-5)  # type: ignore[attr-defined]
+    new = pd.DataFrame({"user_id": [0, 1], "item_id": [99, 99], "value": [48.0, 50.5]})
+    grown = pr.fold_in(run, pr.read_interactions(new, to_fit=False).with_missing(log.missing))
+    for number, found in enumerate((run, grown)):
+        found.save(tmp_path / str(number))
+        loaded = pr.load(tmp_path / str(number))
+        assert loaded.spec == run.spec
+        assert loaded.posterior.response == found.posterior.response
+    assert grown.posterior.response.sd[-1] == pytest.approx(np.exp(np.log(given).mean()), rel=1e-5)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", [pr.BilateralModel, pr.PopularityModel, pr.JointModel])
+def test_sds_of_other_items_are_refused(kind: type) -> None:
+    with pytest.raises(InputError, match=r"given 2 sds and the log has 12 items: give one for each"):
+        pr.fit(kind(family=pr.GaussianPerItem(sd=(1.0, 2.0)), predictor=pr.Additive()), ratings(), context=QUIET)
+
+
 def test_items_noise_is_that_of_their_cells_in_a_comparison() -> None:
     train, test = pr.split_random(ratings(), 0.3, 0)
     runs = {
@@ -118,5 +141,7 @@ def test_new_rows_do_not_move_the_features_that_a_prior_reads() -> None:
     log = replace(log, item_features=table)
     run = pr.fit(replace(MODEL, item_prior=pr.Cap()), log, context=QUIET, training=SHORT)
     new = pd.DataFrame({"user_id": [0, 1], "item_id": [99, 99], "value": [48.0, 50.5]})
-    with pytest.raises(InputError, match="fit again on the whole log, from this run"):
-        pr.fold_in(run, pr.read_interactions(new, to_fit=False).with_missing(log.missing))
+    grown = pr.fold_in(run, pr.read_interactions(new, to_fit=False).with_missing(log.missing))
+    before, after = (found.model.item.prior.features for found in (run, grown))
+    assert torch.equal(after[:-1], before)
+    assert not after[-1].any(), "an item of whom no table knows anything"

@@ -20,7 +20,7 @@ import torch
 from conftest import plausible
 from torch import Tensor
 
-from pyrorec.data import InputError, Interactions, Unobserved, Zero
+from pyrorec.data import FeatureEncoders, InputError, Interactions, Unobserved, Zero
 from pyrorec.inference import train as loop
 from pyrorec.inference.bilateral_fitting import start
 from pyrorec.inference.checkpoints import copy_parameters
@@ -76,7 +76,7 @@ def under_way(log: Interactions, training: Training, model: BilateralModel = MOD
     context = Context(progress=False, threads=1)
     with local_randomness(context):
         data = observe(log, model, held_out_cells(len(log), training.validation_fraction, context.seed))
-        yield start(model, log, data, training, context)
+        yield start(model, log, data, training, context, FeatureEncoders.fit(log))
 
 
 def numbers(posterior: Posterior) -> dict[str, Tensor]:

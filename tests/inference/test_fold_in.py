@@ -17,7 +17,8 @@ from small_popularity import fitted, tiny_impressions
 import pyrorec as pr
 from pyrorec.guides import DeltaGuide
 from pyrorec.inference.bilateral_fitting import SETTLED
-from pyrorec.inference.cold import SideFeatures, extend
+from pyrorec.inference.cold import extend
+from pyrorec.inference.factor_features import strangers_features
 from pyrorec.inference.posterior import Posterior
 from pyrorec.models.families import Bernoulli, Family
 from pyrorec.models.laws import parameters
@@ -202,7 +203,7 @@ def test_rows_without_a_known_column_are_strangers(counts: pr.Run, caplog: pytes
     with caplog.at_level("INFO", logger="pyrorec"):
         found = pr.fold_in(counts, part(new, counts)).posterior
     assert "3 cells of these users are with rows that the encoder was not trained with" in caplog.text
-    features = SideFeatures.of(counts.log.user_features), SideFeatures.of(counts.log.item_features)
+    features = strangers_features(counts, "user"), strangers_features(counts, "item")
     expected = extend(counts.posterior, pd.Index(["a", "b"]), pd.Index(["x", "y"]), *features)
     for name in ("user_mean", "user_sd", "item_mean", "item_sd"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name))
@@ -216,8 +217,8 @@ def test_features_that_come_with_a_new_row_serve_it(counts: pr.Run) -> None:
     twin = table.loc[[counts.log.items[4]]].set_axis(pd.Index(["twin"], name="item_id"))
     new = replace(part(pd.DataFrame({"user_id": ["a"], "item_id": ["twin"]}), counts), item_features=twin)
     found = pr.fold_in(counts, new)
-    listed = SideFeatures.of(pd.concat([table, twin]))
-    expected = extend(counts.posterior, pd.Index([]), pd.Index(["twin"]), None, listed)
+    listed = replace(counts, log=replace(counts.log, item_features=pd.concat([table, twin])))
+    expected = extend(counts.posterior, pd.Index([]), pd.Index(["twin"]), None, strangers_features(listed, "item"))
     torch.testing.assert_close(found.posterior.item_mean[-1], expected.item_mean[-1])
     plain = extend(counts.posterior, pd.Index([]), pd.Index(["twin"]))
     assert not torch.allclose(expected.item_mean[-1], plain.item_mean[-1], atol=1e-4)

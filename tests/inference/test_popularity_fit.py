@@ -29,7 +29,7 @@ from small_popularity import (
 )
 from torch import Tensor
 
-from pyrorec.data import InputError, Interactions, Weighted, Zero
+from pyrorec.data import FeatureEncoders, InputError, Interactions, Weighted, Zero
 from pyrorec.inference import train as loop
 from pyrorec.inference.checkpoints import fingerprint
 from pyrorec.inference.objective import MAP, Analytic, Expected, MonteCarlo, Objective, ScoreFunction
@@ -208,7 +208,7 @@ def under_way(model: PopularityModel, log: Interactions, training: Training = SH
     """A fit before its first epoch, inside the settings that `fit` works in."""
     context = Context(progress=False, threads=1)
     with local_randomness(context):
-        yield start_popularity(model, log, None, training, context)
+        yield start_popularity(model, log, None, training, context, FeatureEncoders.fit(log))
 
 
 def test_a_checkpoint_belongs_to_its_periods_features_and_priors() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_popularity import fitted
 
-from pyrorec.inference.cold import SideFeatures
+from pyrorec.data import encode_features
 from pyrorec.inference.empirical_bayes import GammaPoissonML, exposure_counts
 from pyrorec.inference.objective import Expected
 from pyrorec.inference.run import Run
@@ -50,11 +50,10 @@ def test_intercept_slopes_and_gamma_lie_within_four_standard_errors(world: Simul
     """On the world's scale: the model's zeta is standardised by what the counts say of the population (maths 2.2)."""
     model, log = run.model, world.log
     assert isinstance(model, Popularity)
-    features = SideFeatures.of(log.user_features)
-    assert features is not None
-    rows = features.rows(log.users)
+    assert log.user_features is not None
+    rows = encode_features(log.user_features, log.users).values.astype(np.float64)
     # The encoding of each column is affine: x = (raw - mean) / sd.
-    raw = log.user_features.to_numpy()  # type: ignore[union-attr]
+    raw = log.user_features.to_numpy()
     sd, mean = raw.std(0) / rows.std(0), raw.mean(0) - rows.mean(0) * raw.std(0) / rows.std(0)
     weights = run.guide.laws()["user_weights"].mean.detach().numpy()  # type: ignore[union-attr, operator]
     slopes = weights / sd

@@ -40,7 +40,7 @@ from pyrorec.inference.settings_file import (
 from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.distributions import Gamma, Normal
 from pyrorec.models.factor_priors import Cap, LearnedScale
-from pyrorec.models.families import Family, Gaussian, Poisson
+from pyrorec.models.families import Family, Gaussian, GaussianPerItem, Poisson
 from pyrorec.models.predictors import Additive, LogAdditive, Plain, Predictor
 
 UNUSUAL = Training(
@@ -70,6 +70,7 @@ SPECIAL_MODELS = {
     "noise and effect": BilateralModel(family=Gaussian(sd=0.1), predictor=Additive(popularity_effect=0.7)),
     "sizes": BilateralModel(factors=3, scale=0.123456789012345, hidden=(7, 5), binarise=True),
     "no hidden layer": BilateralModel(hidden=()),
+    "sds by item": BilateralModel(family=GaussianPerItem(sd=(0.1, 2.0, 1 / 3)), predictor=Additive()),
     "priors": BilateralModel(user_prior=LearnedScale(per_factor=True), item_prior=Cap(hidden=(4,), learned_scale=True)),
 }
 

@@ -211,6 +211,17 @@ def test_the_log_comes_back(pair: tuple[Run, Run]) -> None:
             pd.testing.assert_frame_equal(b, a, check_names=False, check_exact=True)
 
 
+def test_feature_encoders_come_back_exactly(pair: tuple[Run, Run]) -> None:
+    """Means and deviations with all their digits, and no encoder for a side without a table."""
+    first, second = (run.feature_encoders for run in pair)
+    assert second == first
+    assert [first.of(side) is None for side in ("user", "item")] == [
+        table is None for table in (pair[0].log.user_features, pair[0].log.item_features)
+    ]
+    found = second.encoded(pair[1].log, "user"), first.encoded(pair[0].log, "user")
+    np.testing.assert_array_equal(*found)
+
+
 def test_answers_come_back_bit_for_bit(pair: tuple[Run, Run]) -> None:
     """Recommendations, scores of all pairs and of strangers, and vectors."""
     first, second = pair
@@ -309,7 +320,7 @@ def test_the_manifest_holds_the_hash_of_every_file(folder: Path) -> None:
     assert stated == found
     assert set(found) >= {
         "config.toml", "weights.safetensors", "ids.parquet", "interactions.parquet", "posterior.nc", "metrics.jsonl",
-        "user_features.parquet", "item_features.parquet",
+        "user_features.parquet", "item_features.parquet", "features.json",
     }  # fmt: skip
 
 
@@ -355,8 +366,8 @@ def test_a_missing_or_damaged_manifest_is_refused(folder: Path, content: str | N
 
 
 def test_another_format_is_refused_with_its_remedy(folder: Path) -> None:
-    rewrite(folder, "config.toml", lambda text: text.replace(b"format = 5", b"format = 99"))
-    with pytest.raises(InputError, match=r"written in format 99, and this pyrorec reads 5"):
+    rewrite(folder, "config.toml", lambda text: text.replace(b"format = 6", b"format = 5"))
+    with pytest.raises(InputError, match=r"written in format 5, and this pyrorec reads 6: fit it again .*config\.toml"):
         load(folder)
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import pyrorec as pr
-from pyrorec.data import InputError
+from pyrorec.data import FeatureEncoders, InputError
 from pyrorec.inference.bilateral_fitting import BilateralFitting
+from pyrorec.inference.factor_features import encoders_for
 from pyrorec.inference.fit import begin
 from pyrorec.inference.train import module_local
 from pyrorec.inference.warm_start import start_from
@@ -49,12 +50,18 @@ def runs(log: pr.Interactions) -> dict[str, pr.Run]:
     return {name: pr.fit(spec, log, training=trainings[name], context=QUIET) for name, spec in SPECS.items()}
 
 
+def begun_at_random(spec: pr.BilateralModel, log: pr.Interactions, run: pr.Run) -> BilateralFitting:
+    """What `fit` builds before it takes anything over from the run."""
+    fitting = begin(spec, log, None, SHORT, pr.Context(seed=9, progress=False), encoders_for(spec, log, run))
+    assert isinstance(fitting, BilateralFitting)
+    return fitting
+
+
 def begun(spec: pr.BilateralModel, log: pr.Interactions, run: pr.Run) -> BilateralFitting:
     with module_local():
-        fitting = begin(spec, log, None, SHORT, pr.Context(seed=9, progress=False))
+        fitting = begun_at_random(spec, log, run)
         start_from(fitting, log, run)
         fitting.begin()
-    assert isinstance(fitting, BilateralFitting)
     return fitting
 
 
@@ -79,7 +86,7 @@ def test_users_and_items_are_matched_by_id(name: str, runs: dict[str, pr.Run]) -
     later, run = counts(50, 40, first=10), runs[name]
     assert later.n_users == 40
     with module_local():
-        fresh = begin(SPECS[name], later, None, SHORT, pr.Context(seed=9, progress=False))
+        fresh = begun_at_random(SPECS[name], later, run)
         start_from(fresh, later, run)  # not yet refreshed
     for side, ids, old_ids in (("user", later.users, run.log.users), ("item", later.items, run.log.items)):
         position = old_ids.get_indexer(ids)
@@ -120,10 +127,34 @@ def test_another_model_is_refused(
         begun(spec, log, runs["frailty"])
 
 
-def test_other_features_are_refused(log: pr.Interactions, runs: dict[str, pr.Run]) -> None:
+def test_a_prior_reads_other_features_by_the_encoder_of_the_run(log: pr.Interactions, runs: dict[str, pr.Run]) -> None:
+    """Half of the even items are of a new category, which is none, and the odd ones encode as before: last, though they
+    are the most frequent now."""
+    table, run = log.item_features, runs["cap"]
+    assert table is not None
+    other = replace(log, item_features=table.assign(group=np.tile(["even", "odd", "new", "odd"], 20)))
+    assert FeatureEncoders.fit(other) != run.feature_encoders
+    fitting = begun(SPECS["cap"], other, run)
+    assert run.feature_encoders.item is not None
+    assert run.feature_encoders.item.names == ("group=even", "group=odd")
+    row = {"even": [1.0, 0.0], "odd": [0.0, 1.0], "new": [0.0, 0.0]}
+    expected = [row[group] for group in other.item_features.loc[log.items, "group"]]  # type: ignore[union-attr]
+    assert fitting.model.item.prior.features.tolist() == expected
+    warm = pr.fit(SPECS["cap"], other, training=replace(SHORT, epochs=1), context=QUIET, start_from=run)
+    assert warm.feature_encoders == run.feature_encoders
+
+
+def test_features_that_no_prior_reads_are_encoded_anew(log: pr.Interactions, runs: dict[str, pr.Run]) -> None:
+    table = log.item_features
+    assert table is not None
+    other = replace(log, item_features=table.rename(columns={"group": "kind"}))
+    assert encoders_for(SPECS["frailty"], other, runs["frailty"]) == FeatureEncoders.fit(other)
+
+
+def test_features_that_lack_a_column_are_refused(log: pr.Interactions, runs: dict[str, pr.Run]) -> None:
     assert log.item_features is not None
-    other = replace(log, item_features=log.item_features.replace({"even": "level"}))
-    with pytest.raises(InputError, match="item features are not those"):
+    other = replace(log, item_features=log.item_features.rename(columns={"group": "kind"}))
+    with pytest.raises(InputError, match=r"lacks column 'group'.*: add it"):
         begun(SPECS["cap"], other, runs["cap"])
 
 
