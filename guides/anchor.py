@@ -106,6 +106,14 @@ def _(population: Any, law: Any) -> Tensor:
     return wanted
 
 
+@best_shift.register(dist.Weibull)
+def _(population: dist.Weibull, law: Any) -> Tensor:
+    """The mean of E (z / scale)^k becomes 1, the population's: k log c - c^k mean E (z / scale)^k is largest there."""
+    k = population.concentration
+    log_power: Tensor = log_mean_power(law, k) - k * population.scale.log()
+    return -log_power.exp().mean().log() / k
+
+
 @best_shift.register(dist.LogNormal)
 def _(population: dist.LogNormal, law: Any) -> Tensor:
     """The mean of E log z becomes the population's."""

@@ -132,7 +132,10 @@ def check_scale(part: PopularityDistribution | PosteriorFamily | None, predictor
         return
     wanted = "no popularity" if predictor.scale is None else f"popularity as {predictor.scale.value}"
     given = "none" if part is None else f"{part.name} ({part.scale.value})"
-    raise UnfitPair(f"predictor {predictor.name} takes {wanted}, not {what} {given}")
+    raise UnfitPair(
+        f"predictor {predictor.name} takes {wanted}, not {what} {given}: choose a {what} on that scale (--prior, "
+        "--posterior), or another predictor"
+    )
 
 
 @dataclass(frozen=True)

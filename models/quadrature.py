@@ -156,7 +156,7 @@ def _(law: InverseGaussian, drop: float) -> Rule:
         smooth = torch.full_like(peak, 2 * math.pi * NEAR_EDGE * STRIP / drop)
         step = torch.minimum(smooth, math.pi * (2 / (drop * peak)).sqrt())
         reach = torch.acosh(1 + (drop + 3) / peak)
-        reach = torch.acosh(1 + (drop + 3 + 0.5 * reach) / peak)  # e^(-t / 2) and an f like z reach further
+        reach = torch.acosh(1 + (drop + 3 + 4.5 * reach) / peak)  # e^(-t / 2) and an f like z^5 reach further
         grid = uniform(-reach, reach, step)
         node = grid.node
     # The density in t at fixed z: gradients of mean and shape go through t = log z - log m.
@@ -171,6 +171,15 @@ def _(law: InverseGaussian) -> Tensor:
     """By the law's rule, about E log z."""
     centre = mean_log(law)
     return average(law, lambda log_z: (log_z - centre).square())
+
+
+@register_kl(InverseGaussian, dist.Weibull)
+def _(q: InverseGaussian, p: dist.Weibull) -> Tensor:
+    """By the moments that log p needs (maths 4.1): E log z in closed form, E z^k by the law's rule, error about 1e-9
+    for shapes k up to 5."""
+    k, log_scale = p.concentration, p.scale.log()
+    power = average(q, lambda log_z: torch.exp(k * (log_z - log_scale)))
+    return power - k.log() + k * log_scale - (k - 1) * mean_log(q) - entropy(q)
 
 
 @register_kl(InverseGaussian, dist.LogNormal)

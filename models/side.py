@@ -70,6 +70,7 @@ class Side(nn.Module):
             self.register_buffer("own", self._table(effect.own))
             self.effect.requires_grad_(False)  # the population is what the counts say
 
+    @torch.no_grad()
     def _table(self, own: Prior) -> Tensor:
         """Parameters of every row's law, and of the population's for whoever else there is."""
         population = parameters(self.population().expand((1,)))

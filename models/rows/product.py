@@ -81,13 +81,13 @@ class _DenseProduct(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         eta = factors @ loadings.T
         stored = eta.view(-1)[flat]
-        match = eta.sigmoid_()
+        rest, match = torch.sigmoid(-eta), eta.sigmoid_()
         clicked = match * -torch.expm1(log_unlinked)
         unlinked = match * log_unlinked.exp()
-        idle = ((1 - match) + unlinked).clamp_min_(TINY)
+        idle = (rest + unlinked).clamp_min_(TINY)
         mass = torch.where(clicked < 0.5, -torch.log1p(-clicked.clamp_max(0.5)), -idle.log())
         mass.view(-1)[flat] = 0
-        slope = clicked.mul_(1 - match).div_(idle)
+        slope = clicked.mul_(rest).div_(idle)
         lost = unlinked.div_(idle)
         ctx.save_for_backward(factors, loadings, log_unlinked, slope, lost, flat)
         return mass.sum(-1), stored

@@ -63,7 +63,7 @@ def test_the_registries_hold_what_the_house_offers() -> None:
         "predictor": [
             "additive", "log-additive", "odds", "plain", "product-ratio", "product-saturation", "product-tanh",
         ],
-        "popularity distribution": ["exponential", "gamma", "lognormal", "normal"],
+        "popularity distribution": ["exponential", "gamma", "lognormal", "normal", "weibull"],
         "affinity": ["dot", "factorisation-machine", "featured-dot", "linear"],
         "posterior family": ["gamma", "inverse-gaussian", "lognormal", "normal", "weibull"],
         "sharing": ["interaction", "item", "period"],
