@@ -154,7 +154,7 @@ class BilateralGuide(PyroModule):
         for rows that it does not hold, as all are by default.
         """
         active, _ = model.sides(side)
-        numbers = torch.full((len(rows),), active.size) if numbers is None else numbers
+        numbers = torch.full((len(rows),), active.size, device=rows.start.device) if numbers is None else numbers
         was_training, _ = self.training, self.eval()
         found = empty_posterior(active, len(rows)).to(self._kept(side).mean)
         for ids in row_chunks(rows):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 APART = 3.0
-"""How far apart the means of rows start, in prior sds of a hidden layer of units: as spread out as the prior."""
+"""How far apart the means of rows start, in prior sds where hidden units are near one: as spread out as the prior."""
 
 
 @dataclass(frozen=True)

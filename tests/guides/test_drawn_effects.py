@@ -17,6 +17,7 @@ from pyrorec.inference.elbo import AnalyticELBO, MonteCarloELBO
 from pyrorec.models.distributions import Exponential, Gamma, LogNormal, Normal, Prior, Scope, Weibull
 from pyrorec.models.factor_priors import Standard
 from pyrorec.models.families import Bernoulli, Family, Poisson
+from pyrorec.models.laws import scaled
 from pyrorec.models.posterior_families import GammaPosterior, LogNormalPosterior, NormalPosterior, WeibullPosterior
 from pyrorec.models.predictors import Additive, LogAdditive, Odds, Predictor, ProductRatio, ProductSaturation
 from pyrorec.models.side import Side, SideEffect
@@ -102,8 +103,6 @@ def test_anchoring_changes_no_response_and_lowers_the_divergence(tiny: Callable[
 
 @by_case
 def test_the_anchor_is_where_a_shift_of_all_popularities_gains_nothing(tiny: Callable[..., Tiny], case: Any) -> None:
-    from pyrorec.models.laws import scaled
-
     fit = built(tiny, case)
     fit.guide.refresh(fit.model, "item", fit.rows["item"])
     fit.guide.anchor(fit.model, "item")

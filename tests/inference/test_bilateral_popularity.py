@@ -20,6 +20,7 @@ from pyrorec.inference.fit import begin
 from pyrorec.inference.item_prior import anchored
 from pyrorec.inference.level import matching_shift, one_normal
 from pyrorec.inference.scores import pair_surface
+from pyrorec.inference.settings_file import model_from_plain, model_to_plain
 from pyrorec.inference.train import module_local
 from pyrorec.inference.warm_start import start_from
 from pyrorec.models.bilateral import BilateralModel
@@ -99,8 +100,6 @@ def test_a_copy_of_an_item_folded_in_has_its_popularity(name: str) -> None:
 
 @every_spec
 def test_a_model_goes_through_its_file(name: str) -> None:
-    from pyrorec.inference.settings_file import model_from_plain, model_to_plain
-
     spec = replace(SPECS[name], posterior=pr.LogNormalPosterior())
     assert model_from_plain(model_to_plain(spec)) == spec
 
