@@ -25,6 +25,7 @@ from pyrorec.models.distributions import LogNormal, Scale
 from pyrorec.models.laws import scaled
 from pyrorec.models.moments import log_mean_power, mean_log, variance_log
 from pyrorec.models.predictors import Product
+from pyrorec.models.quadrature import mean_ratio_power
 from pyrorec.models.side import Side
 
 
@@ -109,9 +110,8 @@ def _(population: Any, law: Any) -> Tensor:
 @best_shift.register(dist.Weibull)
 def _(population: dist.Weibull, law: Any) -> Tensor:
     """The mean of E (z / scale)^k becomes 1, the population's: k log c - c^k mean E (z / scale)^k is largest there."""
-    k = population.concentration
-    log_power: Tensor = log_mean_power(law, k) - k * population.scale.log()
-    return -log_power.exp().mean().log() / k
+    wanted: Tensor = -mean_ratio_power(law, population).mean().log() / population.concentration
+    return wanted
 
 
 @best_shift.register(dist.LogNormal)

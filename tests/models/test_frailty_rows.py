@@ -303,7 +303,7 @@ def test_a_masked_cell_that_dwarfs_its_row_says_nothing(peak: float) -> None:
 
 @by_law
 def test_a_prior_of_another_mean_is_a_shift_of_the_level(kind: type[FrailtyRows], family: Family) -> None:
-    """z ~ Gamma(a, b) is z' a / b with z' ~ Gamma(a, a): the same rows at a level higher by log(a / b), one prior a row."""
+    """z ~ Gamma(a, b) is z' a / b with z' ~ Gamma(a, a): the same rows, their level higher by log(a / b)."""
     left, right, rows = example(family)
     shape, rate = torch.tensor([0.7, 2.0, 5.0]).double(), torch.tensor([1.4, 0.5, 5.0]).double()
     moved = with_offsets(left, right, (shape / rate).log(), None)
