@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -12,13 +13,15 @@ from torch import Tensor
 
 from pyrorec.guides.anchor import anchor
 from pyrorec.guides.covariances import Diagonal
-from pyrorec.guides.encoder import RowPosterior
+from pyrorec.guides.effect import effect_law
+from pyrorec.guides.encoder import APART, RowPosterior
 from pyrorec.guides.encoders import Encoder, RowEncoding, Setting
 from pyrorec.guides.posterior import SidePosterior
 from pyrorec.models.affinities import log_mean_exp_factors
 from pyrorec.models.bilateral import Batch, Bilateral
 from pyrorec.models.component import Parts
 from pyrorec.models.distributions import Scale
+from pyrorec.models.moments import mean_log
 from pyrorec.models.rows import SparseRows
 from pyrorec.models.rows.decode import decode_stored, with_offsets
 from pyrorec.models.rows.frailty import FrailtyRows
@@ -28,6 +31,9 @@ CHUNK_CELLS = 4_000_000
 """Dense cells decoded at once when a whole side is refreshed."""
 CHUNK_STORED = 100_000
 """Stored cells at once, where a quadrature holds dozens of numbers for each."""
+RATES_APART = 0.15
+"""Where effects that are rates start, near their prior: z of e^3 to begin with would send the parameter of a product's
+link, which makes up for the mean of z, to where no match is left to learn."""
 
 
 class BilateralGuide(PyroModule):
@@ -35,7 +41,7 @@ class BilateralGuide(PyroModule):
 
     In a batch the active side's posterior comes from its encoder, with gradient; the passive side's is the
     one kept at the last `refresh`, sampled anew at every step (maths 6.2). Integrated effects have their
-    conjugate posterior, computed at `refresh`.
+    conjugate posterior, computed at `refresh`; drawn ones are read off the row beside the factors (`guides/effect.py`).
 
     `rows` are what both sides observe; `varies` says by side whether an encoder reads values beside the pattern, by
     default where they vary.
@@ -53,14 +59,13 @@ class BilateralGuide(PyroModule):
         self.encoder = Parts()
         self.posterior = Parts()
         for side in (model.user, model.item):
-            sampled = side.effect is not None and not model.integrates(side)
             setting = Setting(
                 rows[side.name], model.spec.family.outcome, None if varies is None else varies[side.name],
-                side.factors, side.scale, sampled, dropout, model.spec.covariance or Diagonal(),
+                side.factors, side.scale, start_apart(model, side), dropout, model.spec.covariance or Diagonal(),
             )  # fmt: skip
             self.encoder[side.name] = encoding.build(setting)
             kept = empty_posterior(side, side.size)
-            if kept.scale is Scale.RATE:
+            if model.integrates(side):
                 kept.set_effect(starting_frailty(rows[side.name].totals, float(side.effect.start.shape)))  # type: ignore[union-attr]
             if self.encoder[side.name].reads_others:
                 kept.mean.normal_(std=side.scale)  # rows start apart, or every row of the other side would look alike
@@ -81,7 +86,7 @@ class BilateralGuide(PyroModule):
             pyro.plate(f"{active.name}s", active.size, subsample=batch.ids),
             batch.weighing_latents(),
         ):
-            q = self.encode(model, active, batch.rows)
+            q = self.encode(model, active, batch.rows, batch.ids)
             pyro.sample(f"{active.name}_factors", self.law(q.factors))
             if q.effect is not None:
                 pyro.sample(active.effect_name, self.law(q.effect))
@@ -99,13 +104,20 @@ class BilateralGuide(PyroModule):
         q = self.encode(model, side, batch.passive_rows)
         return q.factors, kept.effect if q.effect is None else q.effect
 
-    def encode(self, model: Bilateral, side: Side, rows: SparseRows) -> RowPosterior:
-        """q of some rows of a side, as its encoder reads them: rows of the log, or any others on the same columns."""
+    def encode(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor | None = None) -> RowPosterior:
+        """q of some rows of a side, as its encoder reads them: rows of the log, or any others on the same columns.
+
+        `ids` are their numbers, of which one beyond the side's rows is a stranger; all rows of the side by default.
+        """
         _, passive = model.sides(side.name)
         encoder: Encoder = self.encoder[side.name]  # type: ignore[assignment]
         others = self._kept(passive.name).mean if encoder.reads_others else None
         q: RowPosterior = encoder(rows, others)
-        return q
+        if q.effect is None:
+            return q
+        silent = None if model.missing_weight else rows.records == 0
+        read: Any = q.effect
+        return RowPosterior(q.factors, effect_law(side, read, side.everyone() if ids is None else ids, silent))
 
     @torch.no_grad()
     def refresh(self, model: Bilateral, side: str, rows: SparseRows) -> None:
@@ -116,7 +128,7 @@ class BilateralGuide(PyroModule):
         active, _ = model.sides(side)
         was_training, _ = self.training, self.eval()
         for ids in row_chunks(rows):
-            self._keep_factors(model, active, rows.take(ids), ids, self._kept(side))
+            self._keep_factors(model, active, rows.take(ids), ids, self._kept(side), ids)
         if active.centred:
             active.centre.copy_(self._kept(side).mean.mean(0))
             active.prior.recentre()
@@ -134,20 +146,24 @@ class BilateralGuide(PyroModule):
             kept.set_effect(self.frailty_posterior(model, active, rows.take(ids), ids), ids)
 
     @torch.no_grad()
-    def read(self, model: Bilateral, side: str, rows: SparseRows) -> SidePosterior:
+    def read(self, model: Bilateral, side: str, rows: SparseRows, numbers: Tensor | None = None) -> SidePosterior:
         """The posterior of rows of any number on one side, given what is kept of the other; nothing kept changes.
 
         `rows` have a column for each row of the other side; cells that the encoder cannot read reach the integrated
-        effect only. The factors are not centred.
+        effect only. The factors are not centred. `numbers` (rows,) are those of the rows in the model, beyond its own
+        for rows that it does not hold, as all are by default.
         """
         active, _ = model.sides(side)
+        numbers = torch.full((len(rows),), active.size, device=rows.start.device) if numbers is None else numbers
         was_training, _ = self.training, self.eval()
         found = empty_posterior(active, len(rows)).to(self._kept(side).mean)
         for ids in row_chunks(rows):
             part = rows.take(ids)
-            self._keep_factors(model, active, self.encoder[side].legible(part), ids, found)  # type: ignore[operator]
+            legible = self.encoder[side].legible(part)  # type: ignore[operator]
+            self._keep_factors(model, active, legible, numbers[ids], found, ids)
             if model.integrates(active):
-                found.set_effect(self.frailty_posterior(model, active, part, ids, found), ids)
+                mine = found.mean[ids], found.sd[ids]
+                found.set_effect(self._frailty(model, active, part, numbers[ids], *mine), ids)
         self.train(was_training)
         return found
 
@@ -159,31 +175,36 @@ class BilateralGuide(PyroModule):
     def _kept(self, side: str) -> SidePosterior:
         return self.posterior[side]  # type: ignore[return-value]
 
-    def _keep_factors(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior) -> None:
-        """Reads some rows into `kept`, at the places `ids`."""
-        q = self.encode(model, side, rows)
-        kept.mean[ids], kept.sd[ids] = q.marginals
+    def _keep_factors(
+        self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior, places: Tensor
+    ) -> None:
+        """Reads rows, numbers `ids` of a side, into `kept` at some places."""
+        q = self.encode(model, side, rows, ids)
+        kept.mean[places], kept.sd[places] = q.marginals
         if q.effect is not None:
-            kept.set_effect(q.effect, ids)
+            kept.set_effect(q.effect, places)
 
-    def frailty_posterior(
-        self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, mine: SidePosterior | None = None
-    ) -> dist.Gamma:
-        """q(z) of some rows given their factors (rows `ids` of `mine`, by default the kept ones) and the other side's.
+    def frailty_posterior(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor) -> dist.Gamma:
+        """q(z) of some rows, numbers `ids`, given the kept factors of both sides.
 
         Gamma with E exp(a) in place of exp(E a), and E z of the others.
         """
+        kept = self._kept(side.name)
+        return self._frailty(model, side, rows, ids, kept.mean[ids], kept.sd[ids])
+
+    def _frailty(
+        self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, mean: Tensor, sd: Tensor
+    ) -> dist.Gamma:
+        """The same, given mean and sd of the rows' own factors, (rows, K)."""
         _, passive = model.sides(side.name)
-        mine, other = self._kept(side.name) if mine is None else mine, self._kept(passive.name)
-        left, right = log_mean_exp_factors(
-            mine.mean[ids] - side.centre, mine.sd[ids], other.mean - passive.centre, other.sd
-        )
+        other = self._kept(passive.name)
+        left, right = log_mean_exp_factors(mean - side.centre, sd, other.mean - passive.centre, other.sd)
         column = model.level.intercept.expand(passive.size)
         if other.effect is not None:
             column = column + other.effect.mean.log()
-        law = model.make_rows(side, *with_offsets(left, right, None, column))
+        law = model.make_rows(side, *with_offsets(left, right, None, column), ids)
         assert isinstance(law, FrailtyRows)
-        return law.frailty_posterior(rows, lambda: self._typical(model, side, rows, mine.mean[ids]))
+        return law.frailty_posterior(rows, lambda: self._typical(model, side, rows, mean))
 
     def _typical(self, model: Bilateral, side: Side, rows: SparseRows, mean: Tensor) -> Tensor:
         """Expected linear predictor of each stored cell, (cells,), of rows whose factors have this mean."""
@@ -205,16 +226,25 @@ class DeltaGuide(BilateralGuide):
     def law(self, q: dist.TorchDistribution) -> dist.TorchDistribution:
         return dist.Delta(q.mean, event_dim=len(q.event_shape))
 
-    def _keep_factors(self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior) -> None:
-        super()._keep_factors(model, side, rows, ids, kept)
-        kept.sd[ids] = 0.0
-        if kept.scale is Scale.LOG:
-            kept.set_effect(dist.Delta(kept.first[ids]), ids)
+    def _keep_factors(
+        self, model: Bilateral, side: Side, rows: SparseRows, ids: Tensor, kept: SidePosterior, places: Tensor
+    ) -> None:
+        super()._keep_factors(model, side, rows, ids, kept, places)
+        kept.sd[places] = 0.0
+        if kept.effect is not None and not model.integrates(side):
+            kept.set_effect(dist.Delta(kept.kind(kept.first[places], kept.second[places]).mean), places)
+
+
+def start_apart(model: Bilateral, side: Side) -> float | None:
+    """How far apart a side's drawn effects start; None where it has none."""
+    if side.posterior is None or model.integrates(side):
+        return None
+    return RATES_APART if side.posterior.scale is Scale.RATE else APART
 
 
 def empty_posterior(side: Side, rows: int) -> SidePosterior:
     """A posterior to be filled of so many rows of a side."""
-    return SidePosterior(rows, side.factors, side.scale, side.effect.start if side.effect else None)
+    return SidePosterior(rows, side.factors, side.scale, side.posterior)
 
 
 def row_chunks(rows: SparseRows) -> Iterator[Tensor]:
@@ -229,8 +259,3 @@ def starting_frailty(totals: Tensor, shape: float) -> dist.Gamma:
     """Before the first refresh: Gamma with the row's share of the total as its mean."""
     average = totals.mean().clamp_min(1e-6)
     return dist.Gamma(shape + totals, shape + average.expand_as(totals))
-
-
-def mean_log(law: dist.Gamma) -> Tensor:
-    """E log z of a Gamma (maths 4.1)."""
-    return torch.digamma(law.concentration) - law.rate.log()

@@ -8,6 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+APART = 3.0
+"""How far apart the means of rows start, in prior sds where hidden units are near one: as spread out as the prior."""
+
 
 @dataclass(frozen=True)
 class RowPosterior:
@@ -28,17 +31,18 @@ class NormalHead(nn.Module):
     """A normal law read off a hidden layer: mean affine, sd = scale x sigmoid(affine).
 
     Every family here is log-concave in eta, so the best posterior sd of a coordinate never exceeds its
-    prior's `scale`: the bound costs nothing and keeps E exp(theta.beta) finite (maths 6.4).
+    prior's `scale`: the bound costs nothing and keeps E exp(theta.beta) finite (maths 6.4). `apart` is how far apart
+    the rows' means start.
     """
 
     scale: Tensor
 
-    def __init__(self, inputs: int, outputs: int, scale: float) -> None:
+    def __init__(self, inputs: int, outputs: int, scale: float, apart: float = APART) -> None:
         super().__init__()
         self.register_buffer("scale", torch.tensor(scale))
         self.mean = nn.Linear(inputs, outputs)
         self.raw_sd = nn.Linear(inputs, outputs)
-        nn.init.normal_(self.mean.weight, std=3 * scale / inputs**0.5)  # means start as spread out as the prior
+        nn.init.normal_(self.mean.weight, std=apart * scale / inputs**0.5)
         nn.init.zeros_(self.mean.bias)
         nn.init.zeros_(self.raw_sd.weight)
         nn.init.constant_(self.raw_sd.bias, 1.0)  # start near the prior: an early KL would only be noise

@@ -8,19 +8,16 @@ Effects of ids and weights of their features have such an orbit too: forty users
 
 from __future__ import annotations
 
-from functools import singledispatch
 from typing import Any, Protocol
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrorec.guides.anchor import best_shift, make_up
 from pyrorec.models.component import Parts
 from pyrorec.models.distributions import Scale
 from pyrorec.models.inputs import Inputs
-from pyrorec.models.moments import log_mean_power, mean_log
 from pyrorec.models.popularity import Popularity
-from pyrorec.models.predictors import Product
 
 
 class Movable(Protocol):
@@ -60,32 +57,7 @@ def anchor_popularity(model: Popularity, q: Movable) -> None:
         return
     shift = best_shift(model.population(), law).to(intercept)
     q.move(shift)
-    if isinstance(model.spec.predictor, Product):
-        kind = model.spec.predictor
-        predictor.log_values[kind.learned[0]].add_(shift if kind.grows_with_popularity else -shift)
-    else:
-        intercept.sub_(shift)
-
-
-@singledispatch
-def best_shift(population: Any, law: Any) -> Tensor:
-    """What to add to every log z so that sum KL(q_i || p) is least; 0 for a population that has no such step here."""
-    return torch.zeros(())
-
-
-@best_shift.register(dist.Gamma)
-@best_shift.register(dist.Exponential)
-def _(population: Any, law: Any) -> Tensor:
-    """The mean of E z becomes the population's: a (log c - c mean E z / m) is largest at c = m / mean E z."""
-    wanted: Tensor = population.mean.log() - log_mean_power(law, 1.0).exp().mean().log()
-    return wanted
-
-
-@best_shift.register(dist.LogNormal)
-def _(population: dist.LogNormal, law: Any) -> Tensor:
-    """The mean of E log z becomes the population's."""
-    wanted: Tensor = population.loc - mean_log(law).mean()
-    return wanted
+    make_up(predictor, intercept, shift)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from pyrorec.data import FeatureEncoders, Interactions
 from pyrorec.data.batches import epoch_batches
 from pyrorec.guides import BilateralGuide
 from pyrorec.inference.factor_features import factor_features
+from pyrorec.inference.item_prior import Anchored
 from pyrorec.inference.level import match_level
 from pyrorec.inference.observations import Observations, level, observed
 from pyrorec.inference.posterior import Posterior, read_posterior
@@ -92,8 +93,10 @@ class BilateralFitting(Fitting):
     def identity(self) -> Iterator[bytes]:
         model = self.model
         yield repr((model.spec, model.missing_weight, self.training, self.context.seed)).encode()
-        for features in (model.user.prior.buffers(), model.item.prior.buffers()):
-            yield from (part.detach().cpu().numpy().tobytes() for part in features)
+        known = [*model.user.prior.buffers(), *model.item.prior.buffers()]
+        if model.item.own_law is not None:
+            known.append(model.item.own)
+        yield from (part.detach().cpu().numpy().tobytes() for part in known)
         for rows in self.rows.values():
             for part in (rows.start, rows.column, rows.value, rows.trials):
                 yield part.detach().cpu().numpy().tobytes()
@@ -130,17 +133,15 @@ def other(side: str) -> str:
 
 
 def start(
-    model: BilateralModel, log: Interactions, data: Observations, training: Training, context: Context,
+    found: Anchored[BilateralModel], data: Observations, training: Training, context: Context,
     encoders: FeatureEncoders,
 ) -> BilateralFitting:  # fmt: skip
-    """Model and guide at their starting values, on their device."""
-    weight = log.missing.weight
-    rows = data.fitting["user"]
-    spec = replace(model, family=model.family.starting(*observed(rows)))
-    generative = Bilateral(
-        spec, log.n_users, log.n_items, weight, spec.predictor.starting_level(spec.family, level(rows, weight)),
-        factor_features(spec, log, encoders),
-    )  # fmt: skip
+    """Model and guide at their starting values, on their device; `data` is what is observed of the log to be fitted."""
+    log, weight, rows = found.log, found.log.missing.weight, data.fitting["user"]
+    spec = replace(found.spec, family=found.spec.family.starting(*observed(rows)))
+    intercept = spec.predictor.starting_level(spec.family, level(rows, weight))
+    features = factor_features(spec, log, encoders)
+    generative = Bilateral(spec, log.n_users, log.n_items, weight, intercept, features, found.items)
     guide = training.objective.guide(generative, data.fitting, training.dropout)
     generative.to(context.device)
     guide.to(context.device)

@@ -13,7 +13,7 @@ from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Ordina
 from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.posterior_families import PosteriorFamily
-from pyrorec.models.predictors import Additive, LogAdditive, Offset, Predictor
+from pyrorec.models.predictors import Additive, LogAdditive, Offset, Predictor, UnfitPair
 from pyrorec.models.prior_source import ExposureCounts, LearnedPopulation, PriorSource
 
 
@@ -51,9 +51,9 @@ def choose(
     model = replace(
         base or BilateralModel(),
         family=seen.family,
-        predictor=cast(Offset, seen.predictor),
+        predictor=seen.predictor,
         popularity=popularity,
-        activity=activity or popularity,
+        activity=users_law(seen.predictor, popularity, activity),
         binarise=seen.binarise,
         **rest,
     )
@@ -153,6 +153,16 @@ def observed(
     return Observed(found, family, predictor, binarise, missing or default_missing_for(log, family, binarise))
 
 
+def users_law(
+    predictor: Predictor, popularity: PopularityDistribution | None, activity: PopularityDistribution | None
+) -> PopularityDistribution | None:
+    """The law of activity, as given, else that of popularity; a product's activity is none that popularity could have
+    and is left to the model where one law is named for both."""
+    if isinstance(predictor, Offset):
+        return activity or popularity
+    return None if activity == popularity else activity
+
+
 def clicks_for(predictor: Predictor | None) -> Family:
     """The family of clicks that a predictor feeds."""
     return Cloglog() if isinstance(predictor, Offset) and predictor.needs_log_rate else Bernoulli()
@@ -161,8 +171,17 @@ def clicks_for(predictor: Predictor | None) -> Family:
 def default_family_for(suggested: Family, predictor: Predictor | None, binarise: bool) -> Family:
     """The family that the values suggest, or its sibling that the predictor and binarised values can go with."""
     if binarise and isinstance(suggested, Gaussian):
-        return Poisson()
-    return clicks_for(predictor) if isinstance(suggested, Bernoulli) else suggested
+        suggested = Poisson()
+    of_clicks = isinstance(suggested, Bernoulli) or (binarise and not feeds(predictor, suggested))
+    return clicks_for(predictor) if of_clicks else suggested
+
+
+def feeds(predictor: Predictor | None, family: Family) -> bool:
+    """Whether a predictor, if one is given, goes with a family."""
+    try:
+        return predictor is None or predictor.check_family(family) is None
+    except UnfitPair:
+        return False
 
 
 def default_record_family_for(suggested: Family, predictor: Predictor | None, binarise: bool) -> Family:

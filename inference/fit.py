@@ -27,6 +27,7 @@ from pyrorec.inference.checkpoints import (
 from pyrorec.inference.choice import choose
 from pyrorec.inference.factor_features import encoders_for
 from pyrorec.inference.files import read_tensors, write_tensors, write_text
+from pyrorec.inference.item_prior import anchored
 from pyrorec.inference.joint_fitting import start_joint
 from pyrorec.inference.objective_checks import check_objective
 from pyrorec.inference.observations import observe
@@ -141,13 +142,15 @@ def _(
     model: BilateralModel, log: Interactions, held_out: np.ndarray | None, training: Training, context: Context,
     encoders: FeatureEncoders,
 ) -> Fitting:  # fmt: skip
-    data = observe(log, model, held_out)
+    found = anchored(model, log)
+    held_out = None if held_out is None else held_out[held_out < len(found.log)]
+    data = observe(found.log, found.spec, held_out)
     if model.family.coupled and "item" in training.schedule.phases():
         raise InputError(
             f"Family {model.family.name} couples the cells of a user, so items have no rows to be trained on: use "
             "--schedule joint, which moves both sides in the users' steps."
         )
-    return start(model, log, data, training, context, encoders)
+    return start(found, data, training, context, encoders)
 
 
 @begin.register

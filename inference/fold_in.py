@@ -23,6 +23,7 @@ from pyrorec.inference.store import empty_modules
 from pyrorec.inference.train import module_local
 from pyrorec.models.bilateral import Bilateral, BilateralModel
 from pyrorec.models.laws import mapped
+from pyrorec.models.prior_source import EarlierPeriods
 from pyrorec.models.rows import SparseRows
 
 logger = logging.getLogger("pyrorec")
@@ -45,7 +46,8 @@ def fold_in(run: Run, log: Interactions) -> Run:
 
     Nothing is trained, and features are encoded as they were in training. The new run answers every question that a run
     does, and its log holds the new cells and feature rows. Raises InputError for models other than the bilateral one,
-    for values that the family cannot have produced, and for a feature table that lacks a column of the run's.
+    for values that the family cannot have produced, for a feature table that lacks a column of the run's, and where the
+    items' priors were counted in an earlier part of the log.
     """
     if not isinstance(run.spec, BilateralModel):
         raise InputError(
@@ -53,6 +55,11 @@ def fold_in(run: Run, log: Interactions) -> Run:
             "the whole log (pyrorec fit)."
         )
     run.feature_encoders.check(log)
+    if isinstance(run.spec.source, EarlierPeriods):
+        raise InputError(
+            "New cells would move the line between the periods that were counted and those that were fitted: fit again "
+            "on the whole log (pyrorec fit)."
+        )
     together = merged(run.log, log)
     now = cells(together, run.spec)
     changed = changed_rows(cells(run.log, run.spec), now)
@@ -90,11 +97,15 @@ def grown(run: Run, together: Interactions) -> tuple[Bilateral, BilateralGuide]:
 
 
 def padded(name: str, known: Tensor, like: Tensor) -> Tensor:
-    """A tensor with rows behind its own, as many as `like` has more: of zeros, or for a family's fields by item, which
-    are logarithms, of their mean."""
+    """A tensor with rows behind its own, as many as `like` has more: of zeros, for a family's fields by item, which
+    are logarithms, of their mean, for items' own priors of the last, which is the population's."""
     if known.shape == like.shape:
         return known
-    fill = known.mean(0) if name.startswith("parts.family.") else known.new_zeros(known.shape[1:])
+    fill = known.new_zeros(known.shape[1:])
+    if name.startswith("parts.family."):
+        fill = known.mean(0)
+    elif name == "parts.item.own":
+        fill = known[-1]
     return torch.cat([known, fill.expand(len(like) - len(known), *known.shape[1:])])
 
 
@@ -111,8 +122,9 @@ def fold_side(
     legible = run.guide.encoder[side].legible(rows)  # type: ignore[operator]
     told = legible.records > 0
     report(side, codes, known, int(np.sum(trials.data > 0)) - int(legible.records.sum()))
-    found = run.guide.read(run.model, side, take(rows, told))  # type: ignore[arg-type]
-    put(guide.posterior[side], torch.as_tensor(codes)[told], found)  # type: ignore[arg-type]
+    read = torch.as_tensor(codes)[told]
+    found = run.guide.read(run.model, side, take(rows, told), read)  # type: ignore[arg-type]
+    put(guide.posterior[side], read, found)  # type: ignore[arg-type]
     return codes[~told.numpy() & (codes >= known)]
 
 

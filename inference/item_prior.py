@@ -7,6 +7,7 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import singledispatch
+from typing import Generic, TypeVar
 
 import pyro.distributions as dist
 import torch
@@ -31,11 +32,13 @@ from pyrorec.inference.empirical_bayes import (
     exposure_counts,
 )
 from pyrorec.inference.records import refuse_merged
+from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.distributions import Gamma, LogNormal, PopularityDistribution, Prior, Scale
 from pyrorec.models.popularity import PopularityModel
 from pyrorec.models.prior_source import EarlierPeriods, ExposureCounts, LearnedPopulation, PriorSource
 
 logger = logging.getLogger("pyrorec")
+Spec = TypeVar("Spec", BilateralModel, PopularityModel)
 SMALLEST_SHAPE = 0.6
 """Of a Gamma population whose log is taken as normal: below, click rates under Deconfound are off by a quarter."""
 WIDEST = 10.0
@@ -43,20 +46,20 @@ WIDEST = 10.0
 
 
 @dataclass(frozen=True)
-class Anchored:
+class Anchored(Generic[Spec]):
     """A model with its population's law set, the log to be fitted, and each item's prior (None: the population's)."""
 
-    spec: PopularityModel
+    spec: Spec
     log: Interactions
     items: Prior | None
 
 
-def anchored(spec: PopularityModel, log: Interactions) -> Anchored:
+def anchored(spec: Spec, log: Interactions) -> Anchored[Spec]:
     """What the model's prior source makes of a log. Raises InputError where it cannot serve."""
     if spec.popularity is None or isinstance(spec.source, LearnedPopulation):
         return Anchored(spec, log, None)
     counts, fitted, rule = counted(spec.source, log)
-    estimate = estimated(spec.popularity, rule, counts)
+    estimate: Estimate = estimated(spec.popularity, rule, counts)
     check_not_fitted_twice(estimate, fitted)
     logger.info(" ".join([f"popularity prior by rule {estimate.rule}.", *estimate.notes]))
     if estimate.degenerate:

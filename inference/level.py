@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import pyro.distributions as dist
 import torch
 from scipy.optimize import toms748
 from torch import Tensor
 
 from pyrorec.data import InputError
-from pyrorec.inference.intervention import Observe
+from pyrorec.inference.intervention import Observe, PopularityLaw
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.scores import Predictive, Surface, pair_surface
 from pyrorec.models.rows import SparseRows
@@ -37,9 +38,22 @@ def match_level(posterior: Posterior, rows: SparseRows, missing_weight: float, s
     total, clicks = float(cells.weight.sum()), float((cells.weight * cells.clicks).sum())
     if not 0 < clicks < total:
         return posterior
-    surface = pair_surface(posterior, Observe(), cells.user, cells.item)
+    surface = one_normal(pair_surface(posterior, Observe(), cells.user, cells.item))
     shift = matching_shift(surface, cells.weight * cells.clicks, cells.weight)
     return posterior if shift is None else replace(posterior, level_shift=posterior.level_shift + shift)
+
+
+def one_normal(surface: Surface) -> Surface:
+    """The surface with popularity's offset taken for a part of one normal linear predictor.
+
+    Exact for lognormal z; for others the mean and the variance of z are kept, and so are expected rates. Averaging a
+    law without a closed form at every cell and node would take minutes. A Gamma has one and stays.
+    """
+    law = surface.law.law
+    if law is None or isinstance(law, dist.Gamma | dist.Delta):
+        return surface
+    mean, variance = surface.linear_moments()
+    return replace(surface, law=PopularityLaw(None, uncertain=True), mean=mean, spread=lambda: variance)
 
 
 @dataclass(frozen=True)

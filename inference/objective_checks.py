@@ -13,11 +13,15 @@ from pyrorec.models.bilateral import BilateralModel
 from pyrorec.models.families.jaakkola_jordan import LOGIT
 from pyrorec.models.joint import JointModel
 from pyrorec.models.popularity import PopularityModel
-from pyrorec.models.posterior_families import InverseGaussianPosterior
+from pyrorec.models.posterior_families import InverseGaussianPosterior, LogNormalPosterior, NormalPosterior
+from pyrorec.models.predictors import Offset
 from pyrorec.models.rows.expected import EXPECTED_MASS
 
 BILATERAL = Integrated | JaakkolaJordan | StoredSample
 """Objectives of the bilateral model alone."""
+
+NORMAL_OFFSET = NormalPosterior | LogNormalPosterior
+"""Posteriors under which the offset that popularity adds is normal."""
 
 
 def check_items(model: BilateralModel | PopularityModel | JointModel, log: Interactions) -> None:
@@ -73,23 +77,32 @@ def _(model: BilateralModel, log: Interactions, training: Training) -> None:
         check_integrable(model, log.missing.weight, training.schedule.live)
     if isinstance(training.objective, JaakkolaJordan):
         check_boundable(model)
+    check_draws(model, training)
 
 
-def check_draws(model: PopularityModel | JointModel, training: Training) -> None:
+def check_draws(model: PopularityModel | JointModel | BilateralModel, training: Training) -> None:
     """Raises InputError where the analytic ELBO would draw a popularity whose draws carry no gradient."""
-    if isinstance(training.objective, Analytic) and isinstance(model.posterior, InverseGaussianPosterior):
+    draws = isinstance(training.objective, Analytic | StoredSample)
+    if draws and isinstance(model.posterior, InverseGaussianPosterior):
         raise InputError(
-            "Draws of an inverse Gaussian carry no gradient, which objective analytic needs: use objective expected, "
-            "or another posterior."
+            "Draws of an inverse Gaussian carry no gradient, which objective analytic needs: use another posterior, or "
+            "objective expected (the popularity model's)."
         )
 
 
 def check_integrable(model: BilateralModel, missing_weight: float, live: bool) -> None:
     """Raises InputError where the other side cannot be integrated out of a row."""
-    if model.predictor.integrates:
+    effects = ((model.popularity, model.predictor), (model.activity, model.activity_predictor))
+    if any(model.integrates(effect, predictor) for effect, predictor in effects):
         raise InputError(
             f"Predictor {model.predictor.name} integrates a row's own frailty out, and the other side cannot be "
             "integrated beside it: take objective analytic, or predictor plain or additive."
+        )
+    normal = all(isinstance(model.posterior_of(*effect), NORMAL_OFFSET | None) for effect in effects)
+    if not (normal and isinstance(model.predictor, Offset)):
+        raise InputError(
+            f"Popularity under predictor {model.predictor.name} adds no normal offset with this posterior, so the "
+            "other side cannot be integrated: take objective analytic, posterior lognormal, or predictor additive."
         )
     if model.family.coupled or model.family.varies_by_item:
         raise InputError(
@@ -113,6 +126,11 @@ def check_boundable(model: BilateralModel) -> None:
         raise InputError(
             f"Objective jaakkola-jordan bounds clicks under a logit, and family {model.family.name} is none: take "
             "family bernoulli or binomial, or objective analytic."
+        )
+    if not isinstance(model.predictor, Offset):
+        raise InputError(
+            f"Objective jaakkola-jordan bounds a sum of logits, and predictor {model.predictor.name} multiplies: take "
+            "predictor additive, odds or plain, or objective analytic."
         )
     if not isinstance(model.covariance, Diagonal | None):
         raise InputError(

@@ -315,8 +315,10 @@ def _(
     spec: BilateralModel, training: Training, log: Interactions, encoders: FeatureEncoders, tensors: dict[str, Tensor]
 ) -> tuple[Bilateral, BilateralGuide]:
     """Whether an encoder has a value channel was decided by the cells that were fitted first; the weights know it."""
-    data: Observations = observe(log, spec, None)
-    model = Bilateral(spec, log.n_users, log.n_items, log.missing.weight, 0.0, factor_features(spec, log, encoders))
+    found = anchored(spec, log)
+    data: Observations = observe(found.log, found.spec, None)
+    features = factor_features(spec, log, encoders)
+    model = Bilateral(found.spec, log.n_users, log.n_items, log.missing.weight, 0.0, features, found.items)
     varies = {side: f"guide.encoder.{side}.value" in tensors for side in data.all}
     return model, training.objective.guide(model, data.all, training.dropout, varies)
 

@@ -188,7 +188,7 @@ def checked_rows(model: Any, drawn: Drawn, rows: SparseRows, missing_weight: flo
 @checked_rows.register
 def _(model: Bilateral, drawn: Drawn, rows: SparseRows, missing_weight: float) -> tuple[Tensor, Tensor]:
     law, eta = row_law(model, drawn)
-    return law.log_prob(rows), replicate(drawn.posterior, eta, rows, missing_weight)
+    return law.log_prob(rows), replicate(drawn.posterior, law, eta, rows, missing_weight)
 
 
 @checked_rows.register
@@ -225,13 +225,15 @@ def row_law(model: Bilateral, drawn: Drawn) -> tuple[RowDistribution, Tensor]:
         None if model.integrates(model.user) else own, other,
     )  # fmt: skip
     eta = law.factors @ law.loadings.T
-    if own is not None and model.integrates(model.user):
-        eta = eta + model.user.offset(own)[:, None]
+    if model.integrates(model.user) and (offset := model.user.offset(own)) is not None:
+        eta = eta + offset[:, None]
     return law, eta
 
 
-def replicate(posterior: Posterior, eta: Tensor, rows: SparseRows, missing_weight: float) -> Tensor:
-    """Dense replicated values of the rows, drawn from the response; unobserved cells stay zero.
+def replicate(
+    posterior: Posterior, law: RowDistribution, eta: Tensor, rows: SparseRows, missing_weight: float
+) -> Tensor:
+    """Dense replicated values of the rows of a law, drawn from the response; unobserved cells stay zero.
 
     So do missing cells that are zeros of another weight than one: no process generates a fraction of a cell.
     """
@@ -240,4 +242,4 @@ def replicate(posterior: Posterior, eta: Tensor, rows: SparseRows, missing_weigh
     if family.coupled:
         return family.sample(eta.masked_fill(~seen, -torch.inf), rows.totals) * seen
     family = family.for_items(torch.arange(rows.columns))
-    return family.sample(eta + posterior.level_shift, trials.clamp_min(1.0)) * seen
+    return law.replicate(family, eta + posterior.level_shift, trials.clamp_min(1.0)) * seen

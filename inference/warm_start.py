@@ -16,15 +16,18 @@ from pyrorec.inference.run import Run
 from pyrorec.inference.train import Fitting
 from pyrorec.models.bilateral import Bilateral, BilateralModel
 
+COUNTED = ("parts.item.own", "parts.item.effect.")
+"""What the counts of the log say of popularity, where priors come from counts: the new log's are not the old one's."""
+
 
 @torch.no_grad()
 def start_from(fitting: Fitting, log: Interactions, run: Run) -> None:
     """Puts the parameters of `run` in place of the starting values of a fit that has not begun.
 
     Entries that belong to a user or an item (embeddings of an encoder's columns, kept posteriors) go over by id; of
-    those that `run` does not know the starting values stay. Priors that read features read them by the encoders of
-    `run`, which the fitting was built with (`factor_features.encoders_for`). Raises InputError where models or encoders
-    are not alike.
+    those that `run` does not know the starting values stay, as do priors read off the new log's counts. Priors that
+    read features read them by the encoders of `run`, which the fitting was built with
+    (`factor_features.encoders_for`). Raises InputError where models or encoders are not alike.
     """
     if not (isinstance(fitting, BilateralFitting) and isinstance(run.model, Bilateral)):
         raise InputError("Only a bilateral model starts from another run, and from a run of a bilateral model.")
@@ -36,8 +39,9 @@ def start_from(fitting: Fitting, log: Interactions, run: Run) -> None:
     assert isinstance(run.guide, BilateralGuide)
     family = fitting.model.spec.family
     by_item = {f"parts.family.log_values.{field}": matches["item"] for field in family.learned if family.varies_by_item}
-    take_over(fitting.model, run.model, by_item)
-    take_over(fitting.guide, run.guide, tables(fitting.guide, matches))
+    counted = {name for name in fitting.model.state_dict() if name.startswith(COUNTED)}
+    take_over(fitting.model, run.model, by_item, counted if fitting.model.item.own_law is not None else set())
+    take_over(fitting.guide, run.guide, tables(fitting.guide, matches), set())
 
 
 def check_alike(new: BilateralModel, old: BilateralModel) -> None:
@@ -70,8 +74,8 @@ def tables(guide: BilateralGuide, matches: dict[str, tuple[Tensor, Tensor]]) -> 
     return found
 
 
-def take_over(new: Any, old: Any, by_id: dict[str, tuple[Tensor, Tensor]]) -> None:
-    """Copies tensors of the old module into the new one, those of `by_id` entry by entry."""
+def take_over(new: Any, old: Any, by_id: dict[str, tuple[Tensor, Tensor]], kept: set[str]) -> None:
+    """Copies tensors of the old module into the new one, those of `by_id` entry by entry, but for those `kept`."""
     there, here = old.state_dict(), new.state_dict()
     if strange := sorted(there.keys() ^ here.keys()):
         raise InputError(
@@ -79,6 +83,8 @@ def take_over(new: Any, old: Any, by_id: dict[str, tuple[Tensor, Tensor]]) -> No
             "where these do."
         )
     for name, value in here.items():
+        if name in kept:
+            continue
         source = there[name].to(value.device)
         if name in by_id and source.shape[1:] == value.shape[1:]:
             old_rows, new_rows = (part.to(value.device) for part in by_id[name])

@@ -16,18 +16,20 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrorec.models.component import Learned, Parts
-from pyrorec.models.distributions import PopularityDistribution, Scale
+from pyrorec.models.distributions import PopularityDistribution, Prior
 from pyrorec.models.encoding import Covariance, Encoding
 from pyrorec.models.factor_priors import FactorPrior, Standard
 from pyrorec.models.families import Cloglog, Family, Outcome, Poisson
-from pyrorec.models.predictors import LogAdditive, Offset, UnfitPair
-from pyrorec.models.rows import COUPLED, INTEGRATED, IndependentRows, RowDistribution, SparseRows
+from pyrorec.models.posterior_families import GammaPosterior, PosteriorFamily, default_posterior
+from pyrorec.models.predictors import Additive, LogAdditive, Offset, Predictor, UnfitPair
+from pyrorec.models.prior_source import LearnedPopulation, PriorSource
+from pyrorec.models.rows import COUPLED, INTEGRATED, IndependentRows, ProductRows, RowDistribution, SparseRows
 from pyrorec.models.rows.bounded import bounded_log_prob
 from pyrorec.models.rows.decode import with_offsets
 from pyrorec.models.rows.expected import NormalPredictor, expected_log_prob
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.rows.predictor_moments import Moments, PredictorMoments
-from pyrorec.models.side import Side
+from pyrorec.models.side import Side, SideEffect
 
 HIDDEN = (100,)
 """Widths of the row encoder where nobody says."""
@@ -38,21 +40,27 @@ class BilateralModel:
     """What the model is; how it is fitted and on which data stand elsewhere.
 
     `popularity` and `activity` default to the predictor's own choice; `activity` is the mirrored effect of
-    users. `scale` is the prior sd of each factor on both sides, by default K^(-1/4), so that a dot product
-    has variance one (maths 6.4). `encoder` is one of `pyrorec.guides.encoders`; `hidden` is short for the widths of
-    the row encoder, the default; `covariance`, diagonal by default, is that of a row's factors in q, one of
-    `pyrorec.guides.covariances`. `binarise` turns values
-    above zero into 1 before anything else; a Poisson family then speaks of click probabilities. `user_prior` and
-    `item_prior` are the priors of the factors, such as `Cap()`, whose mean is read off features.
+    users. A product multiplies the match by popularity, and activity is then part of the match, as a normal added to
+    it. Where `INTEGRATED` has a law for popularity's distribution, predictor and family, a row's own effect is
+    integrated out of it; else effects are drawn, and `posterior` is the family of q, by default the one that fits the
+    distribution. `source` says where the items' priors come from. `scale` is the prior sd of each factor on both sides,
+    by default K^(-1/4), so that a dot product has variance one (maths 6.4). `encoder` is one of
+    `pyrorec.guides.encoders`; `hidden` is short for the widths of the row encoder, the default; `covariance`, diagonal
+    by default, is that of a row's factors in q, one of
+    `pyrorec.guides.covariances`. `binarise` turns values above zero into 1 before anything else; a Poisson family then
+    speaks of click probabilities. `user_prior` and `item_prior` are the priors of the factors, such as `Cap()`, whose
+    mean is read off features.
 
     Raises UnfitPair when family, predictor and popularity do not fit.
     """
 
     factors: int = 20
     family: Family = field(default_factory=Poisson)
-    predictor: Offset = field(default_factory=LogAdditive)
+    predictor: Predictor = field(default_factory=LogAdditive)
     popularity: PopularityDistribution | None = None
     activity: PopularityDistribution | None = None
+    posterior: PosteriorFamily | None = None
+    source: PriorSource = field(default_factory=LearnedPopulation)
     scale: float | None = None
     binarise: bool = False
     hidden: tuple[int, ...] = HIDDEN
@@ -66,34 +74,44 @@ class BilateralModel:
             raise UnfitPair("hidden is short for a row encoder of these widths: give them to the encoder instead")
         if self.factors < 1:
             raise UnfitPair(f"factors must be at least 1, not {self.factors}")
-        if not isinstance(self.predictor, Offset):
-            raise UnfitPair(
-                f"the bilateral model takes predictors that add an offset, not {self.predictor.name}: "
-                "fit the popularity model, or use predictor additive or log-additive"
-            )
         if self.popularity is None:
             object.__setattr__(self, "popularity", self.predictor.default_popularity())
         if self.activity is None:
-            object.__setattr__(self, "activity", self.predictor.default_popularity())
+            object.__setattr__(self, "activity", self.activity_predictor.default_popularity())
         self.predictor.check_family(self.family)
-        for effect in (self.popularity, self.activity):
-            self._check_effect(effect)
+        check_scale(self.popularity, self.predictor, "popularity")
+        check_scale(self.activity, self.activity_predictor, "activity")
+        if self.posterior is not None:
+            self._check_posterior(self.posterior)
+        if self.popularity is None and self.source != LearnedPopulation():
+            raise UnfitPair(f"predictor {self.predictor.name} takes no popularity, so a prior source has no meaning")
 
-    def _check_effect(self, effect: PopularityDistribution | None) -> None:
-        given = None if effect is None else effect.scale
-        if given is not self.predictor.scale:
-            wanted = "no popularity" if self.predictor.scale is None else f"popularity as {self.predictor.scale.value}"
+    def _check_posterior(self, posterior: PosteriorFamily) -> None:
+        check_scale(posterior, self.predictor, "posterior")
+        if self.integrates(self.popularity, self.predictor) and not isinstance(posterior, GammaPosterior):
             raise UnfitPair(
-                f"predictor {self.predictor.name} takes {wanted}, not "
-                f"{'none' if effect is None else f'{effect.name} ({effect.scale.value})'}"
+                f"gamma popularity is integrated out of {self.predictor.name} {self.family.name} rows and has a gamma "
+                "posterior: leave posterior out, or take another popularity distribution"
             )
-        if effect is not None and effect.scale is Scale.RATE:
-            combination = (type(effect), type(self.predictor), type(self.family))
-            if combination not in INTEGRATED:
-                raise UnfitPair(
-                    f"no row likelihood integrates {effect.name} popularity out of {self.predictor.name} "
-                    f"{self.family.name} rows; there are {[[c.name for c in key] for key in INTEGRATED]}"
-                )
+
+    def integrates(self, effect: PopularityDistribution | None, predictor: Predictor) -> bool:
+        """Whether a row's own effect with this law is integrated out of it."""
+        return (type(effect), type(predictor), type(self.family)) in INTEGRATED
+
+    def posterior_of(self, effect: PopularityDistribution | None, predictor: Predictor) -> PosteriorFamily | None:
+        """The family of q of popularity or activity with this law: Gamma where it is integrated out, else the one
+        given, where it is on the law's scale."""
+        if effect is None:
+            return None
+        if self.integrates(effect, predictor):
+            return GammaPosterior()
+        given = self.posterior
+        return given if given is not None and given.scale is effect.scale else default_posterior(effect)
+
+    @property
+    def activity_predictor(self) -> Offset:
+        """How activity enters: as popularity does, or added to the match that popularity multiplies."""
+        return self.predictor if isinstance(self.predictor, Offset) else Additive()
 
     @property
     def factor_scale(self) -> float:
@@ -108,6 +126,18 @@ class BilateralModel:
     @property
     def outcome(self) -> Outcome:
         return self.response.outcome
+
+
+def check_scale(part: PopularityDistribution | PosteriorFamily | None, predictor: Predictor, what: str) -> None:
+    """Raises UnfitPair for a law of popularity or activity that is not on the scale that its predictor takes."""
+    if (None if part is None else part.scale) is predictor.scale:
+        return
+    wanted = "no popularity" if predictor.scale is None else f"popularity as {predictor.scale.value}"
+    given = "none" if part is None else f"{part.name} ({part.scale.value})"
+    raise UnfitPair(
+        f"predictor {predictor.name} takes {wanted}, not {what} {given}: choose a {what} on that scale (--prior, "
+        "--posterior), or another predictor"
+    )
 
 
 @dataclass(frozen=True)
@@ -141,32 +171,36 @@ class Bilateral(PyroModule):
     """The generative process of `spec` for a given number of users and items, as a Pyro model of a `Batch`.
 
     Sites: `user_factors`, `item_factors`, `popularity`, `activity` and `value` (the rows of the batch's
-    side). The effect of the batch's own side is no site where the predictor integrates it out. `missing_weight`
+    side). The effect of the batch's own side is no site where its row integrates it out. `missing_weight`
     is what a cell absent from the log weighs, taken as zero; `level` is where the intercept starts; `features` holds
-    by side, (rows, columns), what a prior reads. Raises UnfitPair for a weight that the family cannot describe.
+    by side, (rows, columns), what a prior reads; `item_prior` each item's own prior of popularity, where other data
+    tell them apart. Raises UnfitPair for a weight that the family cannot describe.
     """
 
     def __init__(
         self, spec: BilateralModel, users: int, items: int, missing_weight: float, level: float,
-        features: dict[str, Tensor] | None = None,
+        features: dict[str, Tensor] | None = None, item_prior: Prior | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if (reason := spec.family.absent_refusal(missing_weight)) is not None:
             raise UnfitPair(reason.rstrip("."))
         given = features or {}
         self.spec, self.missing_weight = spec, missing_weight
-        common = (spec.factors, spec.factor_scale, spec.predictor)
+        common = (spec.factors, spec.factor_scale)
         centred = spec.predictor.scale is not None
+        activity, popularity = (
+            SideEffect(site, law, predictor, spec.posterior_of(law, predictor), own)
+            for site, law, predictor, own in (
+                ("activity", spec.activity, spec.activity_predictor, None),
+                ("popularity", spec.popularity, spec.predictor, item_prior),
+            )
+        )
         self.parts = Parts(
             {
                 "family": Learned(spec.family.for_log(items)),
                 "level": Level(level),
-                "user": Side(
-                    "user", "activity", users, *common, spec.activity, centred, spec.user_prior, given.get("user")
-                ),
-                "item": Side(
-                    "item", "popularity", items, *common, spec.popularity, False, spec.item_prior, given.get("item")
-                ),
+                "user": Side("user", users, *common, activity, centred, spec.user_prior, given.get("user")),
+                "item": Side("item", items, *common, popularity, False, spec.item_prior, given.get("item")),
             }
         )
 
@@ -196,19 +230,19 @@ class Bilateral(PyroModule):
 
     def integrates(self, side: Side) -> bool:
         """Whether the effect of this side is integrated out of its rows."""
-        return side.effect is not None and self.spec.predictor.integrates
+        return side.effect is not None and self.spec.integrates(side.effect.start, side.predictor.start)
 
     def forward(self, batch: Batch) -> RowDistribution:
         active, passive = self.sides(batch.side)
         with pyro.plate(f"{passive.name}s", passive.size), batch.weighing_latents():
             loadings = passive.sample_factors()
-            other = passive.sample_effect(passive.size) if passive.effect else None
+            other = passive.sample_effect() if passive.effect else None
         with pyro.plate(f"{active.name}s", active.size, subsample=batch.ids):
             with batch.weighing_latents():
                 factors = active.sample_factors(batch.ids)
                 own = None
                 if active.effect and not self.integrates(active):
-                    own = active.sample_effect(len(batch.ids))
+                    own = active.sample_effect(batch.ids)
             rows = self.row_distribution(active, factors, loadings, own, other, batch.ids)
             integrals = {
                 "expected": partial(self.expected_log_prob, batch),
@@ -231,9 +265,11 @@ class Bilateral(PyroModule):
                 "the other side cannot be integrated out of a row whose own frailty is: take objective analytic, or "
                 "predictor plain or additive"
             )
+        if not isinstance(laws.get(passive.effect_name), dist.Normal | dist.LogNormal | None):
+            raise UnfitPair("only a popularity that adds a normal offset can be integrated: take objective analytic")
         row = self.level.intercept.expand(len(batch.ids))
-        if active.effect is not None:
-            row = row + active.offset(drawn[active.effect_name])
+        if (offset := active.offset(drawn.get(active.effect_name))) is not None:
+            row = row + offset
         factors = drawn[f"{active.name}_factors"] - active.centre
         eta = NormalPredictor.of(factors, factor_moments(passive, laws), row, effect_moments(passive, laws))
         return expected_log_prob(self.family.value(), self.missing_weight, eta, batch.rows)
@@ -267,11 +303,20 @@ class Bilateral(PyroModule):
         _, passive = self.sides(active.name)
         # The intercept stands with the rows: the loadings then carry no gradient, which saves a dense product a step.
         row = self.level.intercept.expand(len(factors))
-        if own is not None:
-            row = row + active.offset(own)
-        column = None if other is None else passive.offset(other)
-        left, right = with_offsets(factors - active.centre, loadings - passive.centre, row, column)
-        return self.make_rows(active, left, right, ids)
+        if (offset := active.offset(own)) is not None:
+            row = row + offset
+        left, right = with_offsets(factors - active.centre, loadings - passive.centre, row, passive.offset(other))
+        if self.item.adds:
+            return self.make_rows(active, left, right, ids)
+        popularity = own if active is self.item else other
+        assert popularity is not None
+        return self._product_rows(active, left, right, popularity)
+
+    def _product_rows(self, active: Side, left: Tensor, right: Tensor, popularity: Tensor) -> RowDistribution:
+        log_z = popularity.clamp_min(torch.finfo(popularity.dtype).tiny).log()
+        log_z = log_z[:, None] if active is self.item else log_z[None]
+        product: Any = self.item.predictor.value()
+        return ProductRows(self.family.value(), left, right, self.missing_weight, product, log_z)
 
     def make_rows(self, active: Side, left: Tensor, right: Tensor, ids: Tensor | None = None) -> RowDistribution:
         """The row law whose linear predictor is left @ right.T, offsets included; rows `ids` of the side.
@@ -279,17 +324,16 @@ class Bilateral(PyroModule):
         Raises UnfitPair for items' rows of a family that couples those of users.
         """
         family = self.family.value()
-        items = None
-        if active is self.item:
-            items = torch.arange(len(left), device=left.device) if ids is None else ids
+        ids = torch.arange(len(left), device=left.device) if ids is None else ids
+        items = ids if active is self.item else None
         if family.coupled:
             return self._coupled_rows(family, left, right, items)
         if not self.integrates(active):
             return IndependentRows(family, left, right, self.missing_weight, items)
         assert active.effect is not None
-        effect = active.effect.value()
-        kind: type[FrailtyRows] = INTEGRATED[(type(effect), type(self.spec.predictor), type(family))]
-        return kind(family, left, right, self.missing_weight, effect.shape)  # type: ignore[attr-defined]
+        kind: type[FrailtyRows] = INTEGRATED[(type(active.effect.start), type(self.spec.predictor), type(family))]
+        prior: Any = active.effect_prior(ids)
+        return kind(family, left, right, self.missing_weight, prior.concentration, prior.rate)
 
     def _coupled_rows(self, family: Family, left: Tensor, right: Tensor, items: Tensor | None) -> RowDistribution:
         if items is not None:
@@ -326,6 +370,11 @@ def factor_moments(side: Side, laws: dict[str, dist.TorchDistribution]) -> Momen
 
 
 def effect_moments(side: Side, laws: dict[str, dist.TorchDistribution]) -> Moments | None:
-    """Mean and variance of what a side's effect adds to eta, (rows,) each; None where it has none."""
+    """Mean and variance of what a side's effect adds to eta, (rows,) each; None where it has none.
+
+    Raises UnfitPair where the effect multiplies.
+    """
     law = laws.get(side.effect_name)
-    return None if law is None else side.predictor.value().offset_moments(law)
+    if not side.adds:
+        raise UnfitPair("only a popularity that adds an offset can be integrated: take objective analytic")
+    return None if law is None else side.predictor.value().offset_moments(law)  # type: ignore[attr-defined]

@@ -47,6 +47,23 @@ def mapped(law: dist.TorchDistribution | None, change: Callable[[Tensor], Tensor
     return changed
 
 
+def scaled(law: dist.TorchDistribution, factor: Tensor | float) -> dist.TorchDistribution:
+    """The law of `factor` times z. Raises TypeError for a law that is not one of positive numbers."""
+    if isinstance(law, dist.Gamma):
+        return dist.Gamma(law.concentration, law.rate / factor)
+    if isinstance(law, dist.Exponential):
+        return dist.Exponential(law.rate / factor)
+    if isinstance(law, dist.LogNormal):
+        return dist.LogNormal(law.loc + torch.as_tensor(factor).log().to(law.loc), law.scale)
+    if isinstance(law, dist.Weibull):
+        return dist.Weibull(law.scale * factor, law.concentration)
+    if isinstance(law, InverseGaussian):
+        return InverseGaussian(law.loc * factor, law.concentration * factor)
+    if isinstance(law, dist.Delta):
+        return dist.Delta(law.v * factor)
+    raise TypeError(f"{type(law).__name__} is no law of a positive popularity, which could be multiplied")
+
+
 def resembling(kind: type, law: dist.TorchDistribution) -> dist.TorchDistribution:
     """The law of a kind that is nearest to another.
 

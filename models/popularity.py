@@ -14,7 +14,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrorec.models.affinities import Affinity, FactorisationMachine
-from pyrorec.models.bilateral import Level
+from pyrorec.models.bilateral import Level, check_scale
 from pyrorec.models.component import Learned, Parts
 from pyrorec.models.distributions import PopularityDistribution, Prior
 from pyrorec.models.expectations import expected_log_prob, integrates_affinity
@@ -75,18 +75,8 @@ class PopularityModel:
             raise UnfitPair(f"family {self.family.name} couples a user's records: take the bilateral model for it")
         if self.affinity.factors < 0 or self.negatives <= 0:
             raise UnfitPair("factors must not be negative, and negatives must be above zero")
-        for what, part in (("popularity", self.popularity), ("posterior", self.posterior)):
-            self._check_scale(what, part)
-
-    def _check_scale(self, what: str, part: Any) -> None:
-        given, wanted = None if part is None else part.scale, self.predictor.scale
-        if given is not wanted:
-            raise UnfitPair(
-                f"predictor {self.predictor.name} takes "
-                f"{'no popularity' if wanted is None else f'popularity as {wanted.value}'}, not "
-                f"{what} {'none' if part is None else f'{part.name} ({part.scale.value})'}: choose a {what} on that "
-                "scale (--prior, --posterior), or another predictor"
-            )
+        check_scale(self.popularity, self.predictor, "popularity")
+        check_scale(self.posterior, self.predictor, "posterior")
 
     @property
     def factors(self) -> int:

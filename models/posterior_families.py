@@ -121,7 +121,8 @@ class InverseGaussianPosterior(PosteriorFamily):
 
 
 def default_posterior(prior: PopularityDistribution) -> PosteriorFamily:
-    """Normal for a log-scale prior, LogNormal for a LogNormal one, else Gamma."""
+    """Normal for a log-scale prior, LogNormal and Weibull for their like, else Gamma."""
     if prior.scale is Scale.LOG:
         return NormalPosterior()
-    return LogNormalPosterior() if prior.name == "lognormal" else GammaPosterior()
+    alike: dict[str, PosteriorFamily] = {"lognormal": LogNormalPosterior(), "weibull": WeibullPosterior()}
+    return alike.get(prior.name, GammaPosterior())

@@ -153,6 +153,8 @@ def tiny() -> Iterator[Callable[..., Tiny]]:
         missing_weight: float = 1.0,
         guide: type[BilateralGuide] = BilateralGuide,
         seed: int = 0,
+        item_prior: Prior | None = None,
+        **parts: Any,
     ) -> Tiny:
         g = torch.Generator().manual_seed(seed)
         cells = torch.rand(shape, generator=g) < 0.6
@@ -166,9 +168,9 @@ def tiny() -> Iterator[Callable[..., Tiny]]:
         rows = both_sides(row, column, value, torch.ones_like(value), shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            spec = BilateralModel(factors=factors, family=family, predictor=predictor, hidden=(4,))
+            spec = BilateralModel(factors=factors, family=family, predictor=predictor, hidden=(4,), **parts)
             weight = missing_weight if family.absent_refusal(missing_weight) is None else 0.0
-            model = Bilateral(spec, *shape, weight, level=-0.3).double()
+            model = Bilateral(spec, *shape, weight, level=-0.3, item_prior=item_prior).double()
             q = guide(model, rows).double()
             with torch.no_grad():
                 for parameter in [*model.parameters(), *q.parameters()]:

@@ -35,7 +35,8 @@ class Setting:
     """One side as its encoder is built for it.
 
     `rows` are what is fitted; `varies` says whether values are read beside the pattern, by default where they vary;
-    `scale` bounds the sds of the factors; `effect` asks for a head for a sampled effect; `dropout` hides that share
+    `scale` bounds the sds of the factors; `effect` asks for a head for a drawn effect, and says how far apart rows
+    start, None where there is none; `dropout` hides that share
     of a row's cells in training.
     """
 
@@ -44,7 +45,7 @@ class Setting:
     varies: bool | None
     factors: int
     scale: float
-    effect: bool
+    effect: float | None
     dropout: float
     covariance: Covariance = field(default_factory=Diagonal)
 
@@ -76,8 +77,9 @@ class Layered(Encoding):
 class Encoder(nn.Module, ABC):
     """Pattern and values of a row -> hidden layers -> normal posterior of its factors (and of its effect).
 
-    A sampled effect reads, beside the last hidden layer, the row's length, total and mean value, standardised over
-    the fitting rows. An encoding without hidden layers has one, as wide as there are factors.
+    That of the effect is in units of the population's law, N(0, 1) being the prior; the guide makes its law of it
+    (`guides/effect.py`). A drawn effect reads, beside the last hidden layer, the row's length, total and mean value,
+    standardised over the fitting rows. An encoding without hidden layers has one, as wide as there are factors.
     """
 
     reads_others: ClassVar[bool] = False
@@ -96,7 +98,9 @@ class Encoder(nn.Module, ABC):
         self.factors_head: NormalHead = setting.covariance.head(widths[-1], setting.factors, setting.scale)  # type: ignore[assignment]
         self.register_buffer("summary_mean", summary.mean(0))
         self.register_buffer("summary_sd", summary.std(0, correction=0).clamp_min(1e-3))
-        self.effect_head = NormalHead(widths[-1] + summary.shape[1], 1, 1.0) if setting.effect else None
+        self.effect_head: NormalHead | None = None
+        if setting.effect is not None:
+            self.effect_head = NormalHead(widths[-1] + summary.shape[1], 1, 1.0, setting.effect)
 
     @abstractmethod
     def make_first(self, setting: Setting, width: int, summaries: int) -> None:
@@ -123,7 +127,7 @@ class Encoder(nn.Module, ABC):
         factors = self.factors_head.law(h)
         if self.effect_head is None:
             return RowPosterior(factors, None)
-        mean, sd = self.effect_head(torch.cat([h, self.summary(rows)], -1))
+        mean, sd = self.effect_head(torch.cat([h, self.summary(rows)], -1))  # in units of the population
         return RowPosterior(factors, dist.Normal(mean.squeeze(-1), sd.squeeze(-1)))
 
     def legible(self, rows: SparseRows) -> SparseRows:

@@ -9,6 +9,7 @@ from pyrorec.models.distributions.inverse_gaussian import InverseGaussian
 from pyrorec.models.distributions.lognormal import LogNormal
 from pyrorec.models.distributions.normal import Normal
 from pyrorec.models.distributions.prior import Prior, Scope, WrongScope
+from pyrorec.models.distributions.weibull import Weibull
 from pyrorec.models.registry import discover
 
 discover(sys.modules[__name__])
@@ -23,5 +24,6 @@ __all__ = [
     "Prior",
     "Scale",
     "Scope",
+    "Weibull",
     "WrongScope",
 ]

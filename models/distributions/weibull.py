@@ -1,15 +1,20 @@
-"""Weibull laws as variational families: (z / scale)^shape is a standard exponential, which settles every KL.
+"""Weibull popularity with mean one, and Weibull laws: (z / scale)^shape is a standard exponential, which settles every
+KL.
 
 Their draws are scale (-log U)^(1 / shape): reparameterised, and free of the underflow of Gamma draws (maths 4.3).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions.kl import register_kl
 
+from pyrorec.models.distributions.base import PopularityDistribution, Scale
 from pyrorec.models.distributions.gamma import gamma_to_lognormal
 from pyrorec.models.excess import lgamma_excess
 from pyrorec.models.special import (
@@ -21,6 +26,27 @@ from pyrorec.models.special import (
 )
 
 EULER = 0.5772156649015329
+
+
+@dataclass(frozen=True)
+class Weibull(PopularityDistribution):
+    """z ~ Weibull(shape k, scale 1 / Gamma(1 + 1 / k)): mean 1; the shape is learned (maths 4.1).
+
+    Shape 1 is the exponential; below, tails are heavier than a Gamma's and lighter than a lognormal's. The model's
+    intercept carries the level, so the prior's mean is fixed at one.
+    """
+
+    name: ClassVar[str] = "weibull"
+    learned: ClassVar[tuple[str, ...]] = ("shape",)
+    scale: ClassVar[Scale] = Scale.RATE
+
+    shape: float | Tensor = 1.0
+
+    def population(self, like: Tensor | None = None) -> dist.Weibull:
+        """Weibull(1 / Gamma(1 + 1 / shape), shape) on the rate scale."""
+        shape = torch.as_tensor(self.shape)
+        shape = shape if like is None else shape.to(like)
+        return dist.Weibull(torch.exp(-torch.lgamma(1 + 1 / shape)), shape)
 
 
 @in_double

@@ -63,13 +63,8 @@ class Predictor(Component):
 
 
 class Offset(Predictor):
-    """A predictor that adds a function of popularity to the family's linear predictor.
+    """A predictor that adds a function of popularity to the family's linear predictor."""
 
-    `integrates` says that in the bilateral model the effect of the side being trained is integrated out of its row,
-    so that it is never a sample site there.
-    """
-
-    integrates: ClassVar[bool] = False
     needs_log_rate: ClassVar[bool] = False
 
     def check_family(self, family: Family) -> None:

@@ -23,7 +23,6 @@ class LogAdditive(Offset):
 
     name: ClassVar[str] = "log-additive"
     scale: ClassVar[Scale | None] = Scale.RATE
-    integrates: ClassVar[bool] = True
     needs_log_rate: ClassVar[bool] = True
 
     def offset(self, popularity: Tensor) -> Tensor:

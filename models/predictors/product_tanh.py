@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +30,6 @@ class ProductTanh(Product):
         return log_saturated(log_x) - torch.log1p(torch.exp(-torch.exp(log_x)))
 
     def log_unlinked(self, log_z: Tensor) -> Tensor:
-        """log 2 - x - log(1 + e^-x), x = lambda z."""
+        """log 2 - x - log(1 + e^-x), x = lambda z, without what cancels at small x."""
         x = torch.exp(log_z + self.log_parameter.to(log_z))
-        return math.log(2.0) - x - torch.log1p(torch.exp(-x))
+        return -x - torch.log1p(0.5 * torch.expm1(-x))

@@ -13,6 +13,7 @@ from pyrorec.models.rows.gamma_cloglog import GammaCloglogRows
 from pyrorec.models.rows.gamma_poisson import GammaPoissonRows
 from pyrorec.models.rows.independent import IndependentRows
 from pyrorec.models.rows.multinomial import MultinomialRows
+from pyrorec.models.rows.product import ProductRows
 from pyrorec.models.rows.sparse import SparseRows
 
 INTEGRATED: dict[tuple[type[PopularityDistribution], type[Predictor], type[Family]], type[FrailtyRows]] = {
@@ -34,6 +35,7 @@ __all__ = [
     "GammaPoissonRows",
     "IndependentRows",
     "MultinomialRows",
+    "ProductRows",
     "RowDistribution",
     "SparseRows",
 ]

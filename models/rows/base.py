@@ -94,7 +94,11 @@ class RowDistribution(TorchDistribution):
         """A draw of every cell given its linear predictor, one trial each."""
         columns = torch.arange(len(self.loadings), device=eta.device)
         family = self.family.for_items(columns if self.items is None else self.items[:, None])
-        return family.sample(eta, torch.ones((), dtype=eta.dtype, device=eta.device))
+        return self.replicate(family, eta, torch.ones((), dtype=eta.dtype, device=eta.device))
+
+    def replicate(self, family: Family, eta: Tensor, trials: Tensor) -> Tensor:
+        """Draws of cells of a family, or of the response that stands for it, given their linear predictors."""
+        return family.sample(eta, trials)
 
     def linear_predictor(self, sample_shape: torch.Size) -> Tensor:
         """eta for every cell, broadcastable to sample_shape + (rows, columns)."""

@@ -19,10 +19,10 @@ SMALLEST_MASS = 1e-300
 
 
 class GammaPoissonRows(FrailtyRows):
-    """y_c ~ Poisson(trials_c z e^{eta_c}) with one z ~ Gamma(shape, shape) per row, z integrated out.
+    """y_c ~ Poisson(trials_c z e^{eta_c}) with one z ~ Gamma(shape, rate) per row, z integrated out.
 
-    log p(row) = sum_stored [y eta + log h(y)] + log G(a+n) - log G(a) + a log a - (a+n) log(a + S),
-    with a the shape, n the row's total and S its mass (maths 2.5, design 5). Row terms are in float64: with
+    log p(row) = sum_stored [y eta + log h(y)] + log G(a+n) - log G(a) + a log b - (a+n) log(b + S),
+    with a the shape, b the rate, n the row's total and S its mass (maths 2.5, design 5). Row terms are in float64: with
     totals of millions float32 would lose the fraction.
     """
 
@@ -31,16 +31,16 @@ class GammaPoissonRows(FrailtyRows):
         log_mass, eta = self.log_mass(rows)
         value_, trials = rows.value.double(), rows.trials.double()
         cells = rows.sum_by_row(value_ * eta.double() + self.family.log_base(value_, trials))  # type: ignore[attr-defined]
-        a, n = self.frailty_shape.double(), rows.totals.double()
-        marginal = torch.lgamma(a + n) - torch.lgamma(a) + a * a.log() - (a + n) * torch.logaddexp(a.log(), log_mass)
+        a, log_b, n = self.frailty_shape.double(), self.frailty_rate.double().log(), rows.totals.double()
+        marginal = torch.lgamma(a + n) - torch.lgamma(a) + a * log_b - (a + n) * torch.logaddexp(log_b, log_mass)
         return (cells + marginal).to(eta.dtype)
 
     def frailty_posterior(self, value: SparseRows | Tensor, typical: Typical | None = None) -> dist.Gamma:
-        """z | row ~ Gamma(a + n, a + S): exact (conjugate); only expected rates enter."""
+        """z | row ~ Gamma(a + n, b + S): exact (conjugate); only expected rates enter."""
         rows = as_rows(value)
         log_mass, _ = self.log_mass(rows)
         mass = log_mass.exp().clamp_max(torch.finfo(self.factors.dtype).max / 1e3).to(self.factors.dtype)
-        return dist.Gamma(self.frailty_shape + rows.totals, self.frailty_shape + mass)
+        return dist.Gamma(self.frailty_shape + rows.totals, self.frailty_rate + mass)
 
     def log_mass(self, rows: SparseRows) -> tuple[Tensor, Tensor]:
         """log S of each row (rows,), in float64, and eta at the stored cells (cells,).
@@ -53,7 +53,9 @@ class GammaPoissonRows(FrailtyRows):
             return mass.double().clamp_min(SMALLEST_MASS).log(), eta
         top = self.largest(rows, eta.detach())
         factors, loadings = with_offsets(self.factors, self.loadings, -top, None)
-        lowered = GammaPoissonRows(self.family, factors, loadings, self.missing_weight, self.frailty_shape)
+        lowered = GammaPoissonRows(
+            self.family, factors, loadings, self.missing_weight, self.frailty_shape, self.frailty_rate
+        )
         mass, eta = lowered.row_mass(rows)
         return mass.double().clamp_min(SMALLEST_MASS).log() + top.double(), eta + top[rows.row]
 

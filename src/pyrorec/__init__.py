@@ -49,7 +49,7 @@ _HOMES = {
     "pyrorec.inference.validation_metrics": ("LogLikelihood", "Ndcg"),
     "pyrorec.models.affinities": ("Dot", "FactorisationMachine", "FeaturedDot", "Linear"),
     "pyrorec.models.bilateral": ("BilateralModel", "UnfitPair"),
-    "pyrorec.models.distributions": ("Exponential", "Gamma", "LogNormal", "Normal", "Prior", "Scope"),
+    "pyrorec.models.distributions": ("Exponential", "Gamma", "LogNormal", "Normal", "Prior", "Scope", "Weibull"),
     "pyrorec.models.factor_priors": ("Cap", "LearnedScale", "Standard"),
     "pyrorec.models.families": (
         "Bernoulli", "Beta", "Binomial", "Cloglog", "Dirichlet", "ExponentialResponse", "GammaResponse", "Gaussian",

@@ -74,11 +74,11 @@ def fit(
     ] = None,
     predictor: Annotated[
         str | None,
-        typer.Option(
-            help="plain, additive, log-additive; popularity also odds, product-saturation, product-ratio, product-tanh."
-        ),
+        typer.Option(help="plain, additive, log-additive, odds, product-saturation, product-ratio or product-tanh."),
     ] = None,
-    prior: Annotated[str | None, typer.Option(help="Popularity: gamma, exponential, lognormal or normal.")] = None,
+    prior: Annotated[
+        str | None, typer.Option(help="Popularity: gamma, exponential, lognormal, weibull or normal.")
+    ] = None,
     posterior: Annotated[
         str | None, typer.Option(help="q(z): gamma, lognormal, weibull, inverse-gaussian or normal.")
     ] = None,

@@ -245,15 +245,11 @@ def test_wrong_combinations_are_refused_before_anything_is_written(
     ("flags", "said"),
     [
         (("--model", "trilateral"), "There is no model 'trilateral'; there are: bilateral, popularity"),
-        (("--posterior", "gamma"), "--posterior does not belong to this kind of --model"),
-        (("--prior-source", "learned"), "--prior-source does not belong"),
         (("--sharing", "item"), "--sharing does not belong"),
         (("--affinity", "dot"), "--affinity does not belong"),
         (("--amortised",), "--amortised does not belong"),
         (("--affinity-first",), "--affinity-first does not belong"),
         (("--negatives", "2"), "--negatives does not belong"),
-        (("--predictor", "odds"), "takes predictors that add an offset|no row likelihood integrates"),
-        (("--predictor", "product-ratio"), "fit the popularity model"),
         (("--objective", "expected"), "are for the popularity model"),
         (("--objective", "score-function"), "are for the popularity model"),
     ],
@@ -264,6 +260,34 @@ def test_what_belongs_to_the_popularity_model_is_refused_for_the_bilateral_one(
     words = ("fit", "log.csv", "--out", "own", *flags, *QUICK)
     assert re.search(said, refused(place, *words))
     assert pyrorec(*words).code == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "chosen"),
+    [
+        (("log.csv", "--predictor", "product-ratio", "--prior", "lognormal"), ("bernoulli", "lognormal", "normal")),
+        (("log.csv", "--predictor", "odds", "--prior-source", "exposure"), ("bernoulli", "gamma", "gamma")),
+        (("clicks.csv", "--predictor", "product-saturation"), ("bernoulli", "gamma", "normal")),
+        (("counts.csv", "--prior", "weibull", "--posterior", "lognormal"), ("poisson", "weibull", "weibull")),
+        (("log.csv", "--prior-source", "earlier", "--repeats", "apart"), ("bernoulli", "normal", "normal")),
+    ],
+    ids=lambda words: " ".join(words[1:]),
+)
+def test_the_bilateral_model_takes_any_popularity(
+    place: Path, flags: tuple[str, ...], chosen: tuple[str, str, str]
+) -> None:
+    succeeds("fit", *flags, "--out", "own", *QUICK)
+    model = tomllib.loads(Path("own/config.toml").read_text())["model"]
+    assert model["kind"] == "bilateral"
+    assert tuple(model[part]["name"] for part in ("family", "popularity", "activity")) == chosen
+    for question in (("--intervention", "observe"), ("--intervention", "deconfound")):
+        succeeds("recommend", "own", "--k", "3", *question, "--output", "top.csv")
+        assert np.isfinite(pd.read_csv("top.csv")[RANKED[3:]].to_numpy()).all()
+
+
+def test_a_posterior_that_integration_rules_out_is_refused(place: Path) -> None:
+    said = refused(place, "fit", "counts.csv", "--posterior", "lognormal", "--out", "own", *QUICK)
+    assert "has a gamma posterior: leave posterior out" in said
 
 
 def test_settings_of_a_part_in_a_file_are_checked(place: Path) -> None:
@@ -313,8 +337,9 @@ def test_periods_take_a_log_whose_records_are_kept_apart(place: Path) -> None:
     assert "There is no rule 'never' for repeated records" in said
 
 
-def test_a_prior_rule_belongs_to_the_popularity_model(place: Path) -> None:
-    said = refused(place, "fit", "log.csv", "--prior-rule", "share", "--out", "own", *QUICK)
+def test_a_prior_rule_does_not_belong_to_the_joint_model(place: Path) -> None:
+    words = ("--model", "joint", "--prior-rule", "share", "--out", "own", *QUICK)
+    said = refused(place, "fit", "log.csv", *words)
     assert "--prior-rule does not belong to this kind of --model" in said
 
 

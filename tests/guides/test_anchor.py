@@ -41,7 +41,7 @@ def divergence(fit: Tiny, side: str) -> float:
     one = fit.model.sides(side)[0]
     law = fit.guide.posterior[side].effect
     assert law is not None
-    return float(kl_divergence(law, one.effect_prior(one.size)).sum().detach())
+    return float(kl_divergence(law, one.effect_prior()).sum().detach())
 
 
 def spoiled(fit: Tiny, side: str) -> Tiny:

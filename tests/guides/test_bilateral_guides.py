@@ -16,6 +16,7 @@ from pyrorec.guides.posterior import SidePosterior
 from pyrorec.inference.elbo import MonteCarloELBO
 from pyrorec.models.bilateral import Bilateral, BilateralModel
 from pyrorec.models.families import Bernoulli, Cloglog, Family, Gaussian, Outcome, Poisson
+from pyrorec.models.posterior_families import GammaPosterior, NormalPosterior
 from pyrorec.models.predictors import Additive, LogAdditive, Plain, Predictor
 from pyrorec.models.rows import SparseRows
 
@@ -256,12 +257,10 @@ def test_side_posterior_keeps_laws_by_row() -> None:
     from pyro.distributions import Gamma as GammaLaw
     from pyro.distributions import Normal as NormalLaw
 
-    from pyrorec.models.distributions import Gamma, Normal
-
-    kept = SidePosterior(3, 2, 0.5, Gamma())
+    kept = SidePosterior(3, 2, 0.5, GammaPosterior())
     kept.set_effect(GammaLaw(torch.tensor([4.0]), torch.tensor([8.0])), torch.tensor([1]))
     assert kept.effect.mean.tolist() == [1.0, 0.5, 1.0]  # type: ignore[union-attr]
-    kept = SidePosterior(3, 2, 0.5, Normal())
+    kept = SidePosterior(3, 2, 0.5, NormalPosterior())
     kept.set_effect(NormalLaw(torch.tensor([4.0]), torch.tensor([8.0])), torch.tensor([2]))
     assert kept.effect.mean.tolist() == [0.0, 0.0, 4.0]  # type: ignore[union-attr]
     assert kept.effect.stddev.tolist() == [1.0, 1.0, 8.0]  # type: ignore[union-attr]

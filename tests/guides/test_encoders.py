@@ -32,7 +32,7 @@ def ratings(users: int = 6, items: int = 5, seed: int = 0) -> dict[str, SparseRo
 
 def built(encoding: Encoding, rows: SparseRows, effect: bool = True, dropout: float = 0.0) -> Encoder:
     torch.manual_seed(0)
-    return encoding.build(Setting(rows, Outcome.RATING, None, 2, 0.5, effect, dropout))  # type: ignore[return-value]
+    return encoding.build(Setting(rows, Outcome.RATING, None, 2, 0.5, 3.0 if effect else None, dropout))  # type: ignore[return-value]
 
 
 def others(rows: SparseRows) -> torch.Tensor:

@@ -26,6 +26,7 @@ from pyrorec.inference.bilateral_fitting import start
 from pyrorec.inference.checkpoints import copy_parameters
 from pyrorec.inference.files import read_tensors
 from pyrorec.inference.fit import fit, held_out_cells
+from pyrorec.inference.item_prior import anchored
 from pyrorec.inference.objective import MAP, Analytic, MonteCarlo
 from pyrorec.inference.observations import observe
 from pyrorec.inference.posterior import Posterior
@@ -34,6 +35,7 @@ from pyrorec.inference.schedule import ItemsThenUsers, Schedule, UsersThenItems
 from pyrorec.inference.settings import Context, Training
 from pyrorec.inference.train import Fitting, NonFiniteLoss, local_randomness, train
 from pyrorec.models.bilateral import Batch, BilateralModel
+from pyrorec.models.distributions import Scale
 from pyrorec.models.families import Bernoulli, Family, Outcome, Poisson
 from pyrorec.models.predictors import Additive, LogAdditive, Plain, Predictor
 from pyrorec.simulation import FrailtyWorld
@@ -76,7 +78,7 @@ def under_way(log: Interactions, training: Training, model: BilateralModel = MOD
     context = Context(progress=False, threads=1)
     with local_randomness(context):
         data = observe(log, model, held_out_cells(len(log), training.validation_fraction, context.seed))
-        yield start(model, log, data, training, context, FeatureEncoders.fit(log))
+        yield start(anchored(model, log), data, training, context, FeatureEncoders.fit(log))
 
 
 def numbers(posterior: Posterior) -> dict[str, Tensor]:
@@ -364,8 +366,9 @@ def test_while_one_side_trains_the_other_holds_still(
         assert {name for name in names if f".{other}." in f".{name}."} == set()
         assert names >= {f"guide.{name}" for name in encoders if name.startswith(f"encoder.{side}.")}
         assert "model.parts.level.intercept" in names
-        assert f"model.parts.{side}.{'effect' if predictor_.integrates else 'predictor'}.log_values." in " ".join(
-            name.rsplit(".", 1)[0] + "." for name in names
+        assert (
+            f"model.parts.{side}.{'effect' if predictor_.scale is Scale.RATE else 'predictor'}.log_values."
+            in " ".join(name.rsplit(".", 1)[0] + "." for name in names)
         )
 
 

@@ -111,6 +111,7 @@ def test_a_model_as_plain_values() -> None:
         "predictor": {"name": "log-additive"},
         "popularity": {"name": "gamma", "shape": 2.0},
         "activity": {"name": "gamma", "shape": 1.0},
+        "source": {"name": "learned"},
         "binarise": False,
         "hidden": [100],
         "user_prior": {"name": "standard"},

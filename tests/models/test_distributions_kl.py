@@ -98,15 +98,21 @@ def test_agrees_with_draws(q: type, p: type) -> None:
 def test_every_registered_pair_has_its_case() -> None:
     """Registrations of this house, not torch's."""
     ours = {pair for pair, function in _KL_REGISTRY.items() if function.__module__.startswith("pyrorec.models.")}
-    assert ours - {(InverseGaussian, dist.LogNormal)} == set(PAIRS)  # that one is by the law's rule, tested below
+    assert ours - {(InverseGaussian, p) for p in BY_RULE} == set(PAIRS)  # those are by the law's rule, tested below
+
+
+BY_RULE: dict[type, list[tuple[float, float]]] = {
+    dist.LogNormal: [(0.3, 0.8)],
+    dist.Weibull: [(0.8, 0.7), (2.0, 3.0), (1.5, 5.0)],
+}
 
 
 @pytest.mark.parametrize("x", PARAMETERS[InverseGaussian])
-def test_inverse_gaussian_against_lognormal(x: Any) -> None:
-    y = (0.3, 0.8)
-    expected = by_quadrature(by_scipy(InverseGaussian, x), by_scipy(dist.LogNormal, y), True)
-    assert quadrature.rule  # whose module registers the pair
-    assert float(closed_form_kl(law(InverseGaussian, x), law(dist.LogNormal, y))) == pytest.approx(expected, rel=1e-6)
+@pytest.mark.parametrize(("p", "y"), [(p, y) for p, parameters in BY_RULE.items() for y in parameters])
+def test_inverse_gaussian_by_its_rule(x: Any, p: type, y: Any) -> None:
+    expected = by_quadrature(by_scipy(InverseGaussian, x), by_scipy(p, y), True)
+    assert quadrature.rule  # whose module registers the pairs
+    assert float(closed_form_kl(law(InverseGaussian, x), law(p, y))) == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_torch_registered_for_its_own_classes_stays() -> None:
@@ -248,7 +254,7 @@ def test_other_supports() -> None:
 
 @pytest.mark.parametrize(
     ("q", "p"),
-    [(InverseGaussian, dist.Weibull), (dist.Weibull, InverseGaussian)],
+    [(dist.Gamma, InverseGaussian), (dist.Weibull, InverseGaussian)],
     ids=lambda c: c.__name__,
 )
 def test_a_pair_without_closed_form_names_the_remedies(q: type, p: type) -> None:

@@ -19,7 +19,7 @@ from torch.distributions import constraints
 from pyrorec.models.absent import Absent
 from pyrorec.models.bilateral import BilateralModel, UnfitPair
 from pyrorec.models.component import Component, Learned
-from pyrorec.models.distributions import Gamma, Normal, PopularityDistribution, Scale
+from pyrorec.models.distributions import Gamma, LogNormal, Normal, PopularityDistribution, Scale
 from pyrorec.models.families import (
     Bernoulli,
     Binomial,
@@ -33,7 +33,9 @@ from pyrorec.models.families import (
     Probit,
 )
 from pyrorec.models.families.cloglog import log1mexp
-from pyrorec.models.predictors import Additive, LogAdditive, Odds, Plain, ProductTanh
+from pyrorec.models.posterior_families import LogNormalPosterior, NormalPosterior
+from pyrorec.models.predictors import Additive, LogAdditive, Plain, ProductTanh
+from pyrorec.models.prior_source import ExposureCounts
 from pyrorec.models.registry import Registry
 
 every_family = pytest.mark.parametrize("cls", CELLWISE, ids=lambda c: c.name)
@@ -61,7 +63,7 @@ def test_the_registries_hold_what_the_house_offers() -> None:
         "predictor": [
             "additive", "log-additive", "odds", "plain", "product-ratio", "product-saturation", "product-tanh",
         ],
-        "popularity distribution": ["exponential", "gamma", "lognormal", "normal"],
+        "popularity distribution": ["exponential", "gamma", "lognormal", "normal", "weibull"],
         "affinity": ["dot", "factorisation-machine", "featured-dot", "linear"],
         "posterior family": ["gamma", "inverse-gaussian", "lognormal", "normal", "weibull"],
         "sharing": ["interaction", "item", "period"],
@@ -286,10 +288,16 @@ def test_pairs_that_do_not_fit_are_refused_with_the_reason() -> None:
         BilateralModel(predictor=Additive(), activity=Gamma())
     with pytest.raises(UnfitPair, match="takes no popularity"):
         BilateralModel(predictor=Plain(), popularity=Gamma())
-    with pytest.raises(UnfitPair, match="takes predictors that add an offset, not product-tanh"):
-        BilateralModel(family=Bernoulli(), predictor=ProductTanh())  # type: ignore[arg-type]
-    with pytest.raises(UnfitPair, match="no row likelihood integrates gamma popularity out of odds bernoulli"):
-        BilateralModel(family=Bernoulli(), predictor=Odds())
+    with pytest.raises(UnfitPair, match="click probability of its own: use family bernoulli, not poisson"):
+        BilateralModel(predictor=ProductTanh())
+    with pytest.raises(UnfitPair, match="takes popularity as standardised log zeta, not activity gamma"):
+        BilateralModel(family=Bernoulli(), predictor=ProductTanh(), activity=Gamma())
+    with pytest.raises(UnfitPair, match="has a gamma posterior: leave posterior out"):
+        BilateralModel(posterior=LogNormalPosterior())
+    with pytest.raises(UnfitPair, match="takes popularity as rate z > 0, not posterior normal"):
+        BilateralModel(popularity=LogNormal(), posterior=NormalPosterior())
+    with pytest.raises(UnfitPair, match="a prior source has no meaning"):
+        BilateralModel(predictor=Plain(), source=ExposureCounts())
     with pytest.raises(UnfitPair, match="at least 1"):
         BilateralModel(factors=0)
 

@@ -299,3 +299,17 @@ def test_a_masked_cell_that_dwarfs_its_row_says_nothing(peak: float) -> None:
     masked = GammaPoissonRows(Poisson(), torch.ones(1, 1), eta, 1.0, 0.8).log_prob(rows)
     gone = GammaPoissonRows(Poisson(), torch.ones(1, 1), eta[1:], 1.0, 0.8).log_prob(without)
     torch.testing.assert_close(masked, gone, rtol=1e-5, atol=1e-5)
+
+
+@by_law
+def test_a_prior_of_another_mean_is_a_shift_of_the_level(kind: type[FrailtyRows], family: Family) -> None:
+    """z ~ Gamma(a, b) is z' a / b with z' ~ Gamma(a, a): the same rows, their level higher by log(a / b)."""
+    left, right, rows = example(family)
+    shape, rate = torch.tensor([0.7, 2.0, 5.0]).double(), torch.tensor([1.4, 0.5, 5.0]).double()
+    moved = with_offsets(left, right, (shape / rate).log(), None)
+    observed = as_rows(rows, 4)
+    own, common = kind(family, left, right, 0.3, shape, rate), kind(family, *moved, 0.3, shape)
+    np.testing.assert_allclose(own.log_prob(observed), common.log_prob(observed), rtol=0, atol=1e-9)
+    q, p = own.frailty_posterior(observed), common.frailty_posterior(observed)
+    np.testing.assert_allclose(q.concentration, p.concentration, rtol=1e-9)
+    np.testing.assert_allclose(q.mean, p.mean * shape / rate, rtol=1e-9)
