@@ -27,18 +27,26 @@ class FeatureMatrix:
 
 @dataclass(frozen=True)
 class Numeric:
-    """A number standardised to mean 0 and standard deviation 1; a missing one is the mean, 0."""
+    """A number, or a date in seconds, standardised to mean 0 and standard deviation 1; a missing one is the mean, 0."""
 
     kind: ClassVar[str] = "numeric"
     column: str
     mean: float
     sd: float
+    dates: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.column,)
 
     def transform(self, column: pd.Series) -> np.ndarray:
+        """Raises InputError for numbers where dates were, dates where numbers were, and text."""
+        if column.notna().any() and types.is_datetime64_any_dtype(column) != self.dates:
+            was, now = ("dates", "none") if self.dates else ("numbers", "dates")
+            raise InputError(
+                f"Feature '{self.column}' held {was} where the model was fitted, and holds {now} here: write it as it "
+                "was there, and leave it empty where it is unknown."
+            )
         return np.nan_to_num((_numbers(self.column, column) - self.mean) / self.sd, nan=0.0)[:, None]
 
 
@@ -55,7 +63,14 @@ class Flag:
         return (self.column,)
 
     def transform(self, column: pd.Series) -> np.ndarray:
-        return np.nan_to_num(_numbers(self.column, column), nan=self.mean)[:, None]
+        """Raises InputError for anything but yes and no, as such or as 1 and 0."""
+        flags = _numbers(self.column, column)
+        if not np.isin(flags[~np.isnan(flags)], (0.0, 1.0)).all():
+            raise InputError(
+                f"Feature '{self.column}' was yes or no where the model was fitted, and holds other numbers here: "
+                "write true and false, or 1 and 0, and leave it empty where it is unknown."
+            )
+        return np.nan_to_num(flags, nan=self.mean)[:, None]
 
 
 @dataclass(frozen=True)
@@ -158,7 +173,7 @@ def _fit_column(name: str, column: pd.Series) -> Encoding | None:
         flags = _as_float(column)
         return Flag(name, float(np.nanmean(flags))) if column.nunique() > 1 else None
     if types.is_numeric_dtype(column) or types.is_datetime64_any_dtype(column):
-        return _fit_numeric(name, _as_float(column))
+        return _fit_numeric(name, _as_float(column), types.is_datetime64_any_dtype(column))
     count = column.dropna().astype(str).value_counts()
     if len(count) < 2:
         return None
@@ -170,12 +185,12 @@ def _fit_column(name: str, column: pd.Series) -> Encoding | None:
     return Levels(name, repeated, has_rest=True) if repeated else None
 
 
-def _fit_numeric(name: str, column: np.ndarray) -> Numeric | None:
+def _fit_numeric(name: str, column: np.ndarray, dates: bool) -> Numeric | None:
     _refuse_infinite(name, column)
     known = column[~np.isnan(column)]
     if len(known) == 0 or known.min() == known.max():
         return None
-    return Numeric(name, float(known.mean()), float(known.std()))
+    return Numeric(name, float(known.mean()), float(known.std()), dates)
 
 
 def _numbers(name: str, column: pd.Series) -> np.ndarray:
@@ -198,6 +213,8 @@ def _refuse_infinite(name: str, column: np.ndarray) -> None:
 
 def _as_float(column: pd.Series) -> np.ndarray:
     """The column as float64 with NaN where missing; dates as seconds since 1970."""
+    if column.isna().all():
+        return np.full(len(column), np.nan)
     if types.is_datetime64_any_dtype(column):
         dates = pd.to_datetime(column, utc=True)
         return ((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(dtype=np.float64)

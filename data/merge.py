@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
 from pyrorec.data.duplicates import Apart, choose_rule
 from pyrorec.data.entries import columns_of
@@ -59,7 +60,13 @@ def more_features(table: pd.DataFrame | None, new: pd.DataFrame | None) -> pd.Da
 
 
 def entries_as(known: pd.Series, new: pd.Series) -> pd.Series:
-    """A column as `known` writes it: codes that a file of few rows has for numbers are text where others are."""
+    """A column as `known` writes it: codes that a file of few rows has for numbers are text where others are.
+
+    Dates are in the time zone of the known ones, none for none.
+    """
+    if types.is_datetime64_any_dtype(known):
+        dates = pd.to_datetime(new, utc=True).dt.tz_convert(known.dt.tz)
+        return dates.astype(known.dtype)
     there = new.dropna()
     ids = pd.Index(there)
     written = written_as(pd.Index(known.dropna()), ids)

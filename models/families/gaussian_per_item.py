@@ -29,8 +29,10 @@ class GaussianPerItem(Gaussian):
     sd: float | Tensor | tuple[float, ...] = 1.0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if isinstance(self.sd, list):
-            object.__setattr__(self, "sd", tuple(self.sd))
+        if not isinstance(self.sd, float | int | Tensor):  # a list of a configuration file, an array
+            object.__setattr__(self, "sd", tuple(float(sd) for sd in self.sd))
+        if isinstance(self.sd, tuple) and not all(sd > 0 for sd in self.sd):
+            raise ValueError(f"family {self.name} takes sds above zero, not {min(self.sd):g}")
 
     def __str__(self) -> str:
         values = torch.as_tensor(self.sd).detach().flatten()

@@ -72,3 +72,19 @@ def test_dates_numbers_as_text_and_infinities() -> None:
 def test_large_offsets_keep_their_precision() -> None:
     table = pd.DataFrame({"stamp": [1e12, 1e12 + 2.0]})
     assert FeatureEncoder.fit(table).transform(table).values[:, 0].tolist() == [-1, 1]
+
+
+def test_dates_and_flags_refuse_what_is_none() -> None:
+    """A year is no date, seven no yes; an empty column is unknown everywhere."""
+    dates = pd.Series(pd.to_datetime(["2020-01-01", "2021-01-01", "2023-01-01"]))
+    encoder = FeatureEncoder.fit(pd.DataFrame({"released": dates, "adult": [True, False, True]}))
+    with pytest.raises(InputError, match="'released' held dates"):
+        encoder.transform(pd.DataFrame({"released": [1999, 2001], "adult": [True, False]}))
+    with pytest.raises(InputError, match="'adult' was yes or no"):
+        encoder.transform(pd.DataFrame({"released": dates, "adult": [7, 0, 1]}))
+    empty = encoder.transform(pd.DataFrame({"released": [None, None], "adult": [None, None]})).values
+    assert empty == pytest.approx(np.array([[0.0, 2 / 3]] * 2), abs=1e-6)
+    years = FeatureEncoder.fit(pd.DataFrame({"year": [1999, 2001, 2005]}))
+    with pytest.raises(InputError, match="'year' held numbers"):
+        years.transform(pd.DataFrame({"year": dates}))
+    assert FeatureEncoder.from_dict(encoder.to_dict()) == encoder

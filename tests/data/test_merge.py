@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pyrorec.data import Apart, InputError, Interactions, hold_out_users, merged, read_interactions
+from pyrorec.data.merge import more_features
 
 
 def log_of(**columns: list) -> Interactions:
@@ -80,3 +81,12 @@ def test_records_kept_apart_are_pooled_once() -> None:
     found = merged(apart, log_of(user_id=["c"], item_id=[1], value=[1]))
     assert found.pooled().trials.tolist() == [2, 1, 1]
     assert found.pooled().value.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("new", [["2024-05-01"], [None], [pd.Timestamp("2024-05-01", tz="UTC")]])
+def test_new_dates_are_dates_as_the_known_ones_are(new: list[object]) -> None:
+    table = pd.DataFrame({"released": pd.to_datetime(["2020-01-01", "2021-01-01"])}, index=["a", "b"])
+    found = more_features(table, pd.DataFrame({"released": new}, index=["c"]))
+    assert found is not None
+    assert found.released.dtype == table.released.dtype
+    assert found.released.loc["c"] == pd.Timestamp("2024-05-01") or (new == [None] and pd.isna(found.released.loc["c"]))

@@ -26,6 +26,7 @@ from pyrorec.models.families import (
     Cloglog,
     Family,
     Gaussian,
+    GaussianPerItem,
     HurdleGamma,
     NegativeBinomial,
     Ordinal,
@@ -318,3 +319,9 @@ def test_the_starting_level_reproduces_the_mean(cls: type[Family], mean: float) 
     mean += 1.0 * (cls is Ordinal)  # ratings start at 1
     level = torch.tensor(spec.predictor.starting_level(spec.family, mean), dtype=torch.float64)
     assert float(spec.family.mean(level)) == pytest.approx(mean, rel=1e-12)
+
+
+def test_sds_by_item_are_positive_numbers_of_any_sequence() -> None:
+    assert GaussianPerItem(sd=np.array([0.5, 2.0])) == GaussianPerItem(sd=(0.5, 2.0))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="sds above zero"):
+        GaussianPerItem(sd=(1.0, -1.0))
