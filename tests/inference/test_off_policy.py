@@ -10,6 +10,8 @@ import pytest
 
 import pyrorec as pr
 from pyrorec.evaluation import Decisions, doubly_robust, ips, snips
+from pyrorec.inference.off_policy import fitted_to
+from pyrorec.inference.reward_model import rewards_of
 from pyrorec.simulation import FrailtyWorld, interval_coverage, logged_impressions, policy_value, popularity_policy
 
 TRUTH = FrailtyWorld(
@@ -105,11 +107,9 @@ def test_the_runs_own_rewards_lower_the_variance(
 
 
 def test_cross_fitting_predicts_no_record_by_a_fit_that_saw_it(log: pr.Interactions) -> None:
-    from pyrorec.inference.reward_model import CrossFit
-
     seen: list[np.ndarray] = []
 
-    class Watched(CrossFit):
+    class Watched(pr.CrossFit):
         def _fitted(self, rest: pr.Interactions, log: pr.Interactions):  # type: ignore[no-untyped-def]
             seen.append(np.asarray(rest.timestamp))
             return lambda users, items: np.zeros((len(users), len(items)))
@@ -155,8 +155,6 @@ def test_notes_name_what_to_doubt(run: pr.Run, log: pr.Interactions) -> None:
 
 
 def test_a_dated_log_is_recognised_by_its_times(run: pr.Run, log: pr.Interactions) -> None:
-    from pyrorec.inference.off_policy import fitted_to
-
     dated = replace(run, log=replace(run.log, timestamp=np.arange(len(run.log))))
     later = replace(log, timestamp=np.arange(len(log)) + 1_000_000)
     assert not fitted_to(dated, later).any()
@@ -215,3 +213,18 @@ def test_the_reward_is_what_the_model_calls_one(log: pr.Interactions) -> None:
     tripled = replace(log, value=3 * log.value)
     target = pr.policy(fitted, pr.EpsilonGreedy(0.5))
     pd.testing.assert_frame_equal(pr.off_policy(target, tripled), pr.off_policy(target, log))
+
+
+def test_a_model_of_counts_predicts_clicks_by_the_probability_of_a_count(log: pr.Interactions) -> None:
+    """A little below 1 - exp(-rate) of the expected rate, which it would be if nothing were uncertain."""
+    model = pr.BilateralModel(factors=2, family=pr.Poisson())
+    context = pr.Context(progress=False)
+    counts = pr.fit(model, log.with_missing(pr.Zero()), training=pr.Training(epochs=2), context=context)
+    users, items = log.users[:5], log.items[:4]
+    found = rewards_of(counts, log)(users, items)
+    of_counts = rewards_of(counts, replace(log, value=7 * log.value))(users, items)
+    pairs = pd.MultiIndex.from_product([users, items], names=["user_id", "item_id"]).to_frame(index=False)
+    rate = counts.score(pairs)["mean"].to_numpy().reshape(5, 4)
+    np.testing.assert_allclose(of_counts, rate, rtol=1e-5)
+    assert (found < 1 - np.exp(-rate)).all(), "Jensen: the mean of a concave function of the rate"
+    assert (found > 0.7 * (1 - np.exp(-rate))).all()
