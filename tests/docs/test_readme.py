@@ -274,3 +274,11 @@ def test_duplicates_become_one_cell_as_the_page_says(values: list[float] | None,
     log = pr.read_interactions(frame if values is None else frame.assign(value=values))
     assert (log.value[0], log.trials[0]) == cell
     assert log.aggregation.startswith("2 of 4 records")
+
+
+def test_the_guide_to_simulation_runs() -> None:
+    """And training raises the ELBO of its replicates."""
+    text, names = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8"), {}  # type: dict[str, Any]
+    for block in blocks("python", text):
+        exec(compile(block, "simulation.md", "exec"), names)
+    assert names["fitted"].losses[-1] < names["fitted"].losses[0]
