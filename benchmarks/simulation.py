@@ -66,14 +66,15 @@ def one_alone(design: Design, values: Tensor, steps: Steps) -> Tensor:
             pyro.sample("value", dist.Bernoulli(logits=eta), obs=values)
 
     centre = torch.tensor([-1.0] + [0.0] * COVARIATES)
-    pyro.clear_param_store()
-    guide, rate = AutoNormal(script), {"lr": steps.rate, "betas": (0.9, 0.99)}
-    decay = {"gamma": 0.01 ** (1 / steps.number)}
-    scheduler = pyro.optim.ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": rate} | decay)
-    svi = SVI(script, guide, scheduler, Trace_ELBO())
-    for _ in range(steps.number):
-        svi.step(values)
-        scheduler.step()
+    rate = {"lr": steps.rate, "betas": (0.9, 0.99)}
+    falling = {"lr_lambda": lambda step: steps.rate_at(step) / steps.rate}
+    scheduler = pyro.optim.LambdaLR({"optimizer": torch.optim.Adam, "optim_args": rate} | falling)
+    with pyro.settings.context(module_local_params=True):  # each guide keeps its own parameters
+        guide = AutoNormal(script)
+        svi = SVI(script, guide, scheduler, Trace_ELBO())
+        for _ in range(steps.number):
+            svi.step(values)
+            scheduler.step()
     return guide.locs.coefficients.detach()
 
 
