@@ -36,7 +36,7 @@ from pyrorec.simulation.row_world import RowWorld
 
 ROW_TRAINING = replace(TRAINING, schedule=pr.Joint(), epochs=800)
 MULTINOMIAL = RowWorld(pr.Multinomial(), users=120, total_sd=0.7)
-DIRICHLET = RowWorld(pr.Dirichlet(), users=120, level=1.0)
+DIRICHLET = RowWorld(pr.Dirichlet(), users=120, level=1.0, affinity_sd=0.7)
 STUDIES: dict[str, Study] = {
     "multinomial": Study(MULTINOMIAL, (pr.Poisson(), pr.NegativeBinomial())),
     "dirichlet": Study(DIRICHLET, (pr.GammaResponse(), pr.ExponentialResponse())),
