@@ -17,6 +17,7 @@ from pyrorec.inference import judged_cells
 from pyrorec.inference.density import log_row_density
 from pyrorec.inference.posterior import Posterior
 from pyrorec.inference.predictive import row_log_likelihood
+from pyrorec.inference.tuning import check_outcomes
 from pyrorec.inference.validation_metrics import LogLikelihood
 from pyrorec.models.families import Family
 from pyrorec.simulation.family_world import FamilyLog
@@ -212,6 +213,15 @@ def test_a_fit_may_be_tuned_by_its_rows(runs: dict[str, pr.Run], shares: FamilyL
 
 
 # Refusals
+
+
+def test_rows_and_single_cells_are_not_tuned_against_each_other(counts: FamilyLog) -> None:
+    candidates = pr.Space.from_plain(
+        {"missing": ["unobserved"], "model": {"family": ["multinomial", "poisson"], "predictor": ["plain"]}}
+    ).candidates()
+    check_outcomes(candidates[:1], counts.train, LogLikelihood())
+    with pytest.raises(pr.InputError, match="predict different events"):
+        check_outcomes(candidates, counts.train, LogLikelihood())
 
 
 def test_laws_that_are_not_known_or_not_alike_are_refused(
