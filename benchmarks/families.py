@@ -1,4 +1,4 @@
-"""Every family against wrong ones on logs simulated from it: held-out predictive density, and a predictive check.
+"""Every family of single cells against wrong ones on logs simulated from it: held-out predictive density, and a predictive check.
 
     python -m benchmarks.families [FAMILY ...]
 
@@ -100,11 +100,15 @@ def replicates(run: Run, log: Interactions, draws: int = DRAWS, seed: int = 0) -
 
 
 def p_values(run: Run, log: Interactions) -> dict[str, float]:
-    """P(T of replicates >= T of the log), ties counted as half, for each statistic."""
-    anew = replicates(run, log)
+    """P-values of a fit on the cells of a log."""
+    return p_values_of(replicates(run, log), log.value)
+
+
+def p_values_of(anew: np.ndarray, value: np.ndarray) -> dict[str, float]:
+    """P(T of replicates (draws, cells) >= T of the values (cells,)), ties counted as half, for each statistic."""
     found = {}
     for name, statistic in STATISTICS.items():
-        drawn, seen = np.array([statistic(value) for value in anew]), statistic(log.value)
+        drawn, seen = np.array([statistic(each) for each in anew]), statistic(value)
         tied = np.isclose(drawn, seen, rtol=1e-12, atol=0)
         found[name] = float(((drawn > seen) & ~tied).mean() + 0.5 * tied.mean())
     return found

@@ -94,7 +94,7 @@ def check_outcomes(candidates: list[dict[str, Any]], log: Interactions, metric: 
     for candidate in candidates:
         with suppress(InputError):  # candidates that cannot be built fail one by one, each with its reason
             model = configured_model(candidate, log).model
-            events.add((model.outcome.value, model.family.support.is_discrete, model.binarise))
+            events.add((model.outcome.value, model.family.support.is_discrete, model.family.coupled, model.binarise))
     if metric.compares_outcomes and len(events) > 1:
         raise InputError(
             "The candidates predict different events, whose densities cannot be compared (family and binarise differ): "

@@ -94,8 +94,8 @@ def refuse_coupled(family: Family) -> None:
     """Raises InputError for a family that couples the cells of a user, and so has no density of single ones."""
     if family.coupled:
         raise InputError(
-            f"Family {family.name} couples the cells of a user and has no density of single ones: judge it by rankings "
-            "(evaluate; for tune --metric ndcg@10)."
+            f"Family {family.name} couples the cells of a user and has no density of single ones: judge whole rows "
+            "(compare, or tune --metric log-likelihood) or rankings (evaluate, or tune --metric ndcg@10)."
         )
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pyrorec.data import InputError, Interactions
-from pyrorec.inference.density import as_seen, log_density
-from pyrorec.inference.judged_cells import judged_cells
+from pyrorec.inference.density import DRAWS
+from pyrorec.inference.judged_cells import by_row, judged
 from pyrorec.inference.per_user import ndcg_by_user, standard_error
 from pyrorec.inference.run import Run
 
@@ -40,7 +40,8 @@ class Metric(ABC):
 
 @dataclass(frozen=True)
 class LogLikelihood(Metric):
-    """Mean log predictive density of a validation cell (see `compare`).
+    """Mean log predictive density of a validation cell, of rows given their total where they are one draw (see
+    `compare`).
 
     With `inverse_propensity` each cell counts in proportion to 1 / propensity, so that the score is that of cells shown
     at random though the log's are self-selected (maths 2.6); it needs true negatives and propensities in the log.
@@ -55,13 +56,16 @@ class LogLikelihood(Metric):
             raise InputError("Inverse-propensity validation needs a propensity column; give one, or leave it out.")
 
     def score(self, run: Run, validation: Interactions) -> Score:
-        judged, _ = judged_cells([run], validation, seed=0)
-        each = log_density(run.posterior, as_seen(run, judged.of(run)))
-        weight = judged.weight
-        if self.inverse_propensity:
-            weight = inverse_propensity_weights(judged.log)
+        if self.inverse_propensity and by_row([run]):
+            raise InputError(
+                f"Rows of family {run.posterior.response.name} have one density each and no weights of single cells: "
+                "leave inverse propensities out."
+            )
+        units, _ = judged([run], validation, seed=0)
+        each = units.log_density(run, DRAWS, seed=0)
+        weight = inverse_propensity_weights(units.log) if self.inverse_propensity else units.weight
         mean = weighted_mean(each, weight)
-        _, user = np.unique(judged.log.user, return_inverse=True)
+        _, user = np.unique(units.user, return_inverse=True)
         apart = np.bincount(user, weights=weight * (each - mean)) / weight.sum()
         return Score(mean, standard_error(apart))
 

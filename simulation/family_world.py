@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from pyrorec.data import Interactions, Last, Unobserved
 from pyrorec.models.families import Family
@@ -40,7 +41,9 @@ class FamilyWorld:
 
     def __post_init__(self) -> None:
         if self.family.coupled:
-            raise ValueError(f"FamilyWorld draws cell by cell, and family {self.family.name} draws rows")
+            raise ValueError(
+                f"FamilyWorld draws cell by cell, and family {self.family.name} draws rows: take RowWorld"
+            )
 
     def simulate(self, seed: int) -> FamilyLog:
         """One draw of the world."""
@@ -50,11 +53,15 @@ class FamilyWorld:
         eta = self.level + self.affinity_sd * affinity / affinity.std()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            family = self.family.for_items(torch.arange(self.items))
-            value = family.sample(torch.as_tensor(eta), torch.ones((), dtype=torch.float64)).numpy()
+            value = self._values(torch.as_tensor(eta), seed).numpy()
         part = rng.random(eta.shape)
         train = self._cells(value, part < self.observed)
         return FamilyLog(train, self._cells(value, part > 1 - self.held_out), eta)
+
+    def _values(self, eta: Tensor, seed: int) -> Tensor:
+        """A draw of every cell, (users, items)."""
+        family = self.family.for_items(torch.arange(self.items))
+        return family.sample(eta, torch.ones((), dtype=eta.dtype))
 
     def _cells(self, value: np.ndarray, chosen: np.ndarray) -> Interactions:
         user, item = chosen.nonzero()

@@ -97,7 +97,8 @@ class Offset(Predictor):
         return family.log_prob(value, trials, affinity + self.offset_at(node))
 
     def starting_level(self, family: Family, mean: float) -> float:
-        return family.link(mean)
+        """The link of the mean; zero for coupled rows, which say nothing of the unit of their values."""
+        return 0.0 if family.coupled else family.link(mean)
 
     def mean(self, family: Family, affinity: Tensor, popularity: Tensor) -> Tensor:
         return family.mean(affinity + self.offset(popularity))

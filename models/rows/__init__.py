@@ -11,6 +11,7 @@ from pyrorec.models.rows.dirichlet import DirichletRows
 from pyrorec.models.rows.frailty import FrailtyRows
 from pyrorec.models.rows.gamma_cloglog import GammaCloglogRows
 from pyrorec.models.rows.gamma_poisson import GammaPoissonRows
+from pyrorec.models.rows.given_total import GIVEN_TOTAL
 from pyrorec.models.rows.independent import IndependentRows
 from pyrorec.models.rows.multinomial import MultinomialRows
 from pyrorec.models.rows.product import ProductRows
@@ -27,6 +28,7 @@ COUPLED: dict[type[Family], type[CoupledRows]] = {Multinomial: MultinomialRows, 
 
 __all__ = [
     "COUPLED",
+    "GIVEN_TOTAL",
     "INTEGRATED",
     "CoupledRows",
     "DirichletRows",

@@ -21,11 +21,16 @@ class DirichletRows(CoupledRows):
     def log_prob(self, value: SparseRows | Tensor) -> Tensor:
         rows = as_rows(value)
         same_rows(self.family, self.missing_weight)
-        said = (rows.trials > 0).to(rows.value.dtype)
-        a = safe_exp(self.stored(rows))
-        share = rows.value / rows.totals.clamp_min(torch.finfo(rows.value.dtype).tiny)[rows.row]
-        log_share = torch.where(said > 0, share, torch.ones_like(share)).log()
-        cells = rows.sum_by_row(said * ((a - 1) * log_share - torch.lgamma(a)))
-        a0 = rows.sum_by_row(said * a)
-        empty = a0 == 0
-        return cells + torch.where(empty, a0, torch.lgamma(torch.where(empty, torch.ones_like(a0), a0)))
+        return log_dirichlet(rows, self.stored(rows))
+
+
+def log_dirichlet(rows: SparseRows, eta: Tensor) -> Tensor:
+    """The log-density of each row's shares, (rows,), given eta at the stored cells, (cells,)."""
+    said = (rows.trials > 0).to(rows.value.dtype)
+    a = safe_exp(eta)
+    share = rows.value / rows.totals.clamp_min(torch.finfo(rows.value.dtype).tiny)[rows.row]
+    log_share = torch.where(said > 0, share, torch.ones_like(share)).log()
+    cells = rows.sum_by_row(said * ((a - 1) * log_share - torch.lgamma(a)))
+    a0 = rows.sum_by_row(said * a)
+    empty = a0 == 0
+    return cells + torch.where(empty, a0, torch.lgamma(torch.where(empty, torch.ones_like(a0), a0)))

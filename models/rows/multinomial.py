@@ -11,8 +11,6 @@ from pyrorec.models.rows.coupled import CoupledRows, log_sum_exp_rows, same_rows
 from pyrorec.models.rows.decode import decode_dense, with_offsets
 from pyrorec.models.rows.sparse import SparseRows
 
-SMALLEST = 1e-300
-
 
 class MultinomialRows(CoupledRows):
     """log p(row) = sum_stored y eta - n log sum e^eta + log n! - sum log y!, n the row's total (maths 6.5, 6.6).
@@ -29,10 +27,7 @@ class MultinomialRows(CoupledRows):
         log_total = log_sum_exp_rows(eta, rows, rows.trials > 0)
         if self.missing_weight:
             log_total = torch.logaddexp(log_total, self._log_absent(rows))
-        said = rows.sum_by_row(rows.value * eta - torch.lgamma(rows.value + 1))
-        n = rows.totals
-        normaliser = torch.where(n > 0, n * torch.where(n > 0, log_total, torch.zeros_like(n)), torch.zeros_like(n))
-        return said - normaliser + torch.lgamma(n + 1)
+        return log_multinomial(rows, eta, log_total)
 
     def _log_absent(self, rows: SparseRows) -> Tensor:
         """log of the sum of e^eta over the columns not stored, (rows,)."""
@@ -44,3 +39,11 @@ class MultinomialRows(CoupledRows):
         total, _ = decode_dense(factors, loadings, rows, ExpMass)
         none = total == 0
         return torch.where(none, total - torch.inf, top + torch.where(none, torch.ones_like(total), total).log())
+
+
+def log_multinomial(rows: SparseRows, eta: Tensor, log_total: Tensor) -> Tensor:
+    """sum y eta - n log_total + log n! - sum log y! of each row, (rows,); eta (cells,), log_total (rows,)."""
+    said = rows.sum_by_row(rows.value * eta - torch.lgamma(rows.value + 1))
+    n = rows.totals
+    normaliser = torch.where(n > 0, n * torch.where(n > 0, log_total, torch.zeros_like(n)), torch.zeros_like(n))
+    return said - normaliser + torch.lgamma(n + 1)

@@ -105,5 +105,5 @@ def test_single_cells_of_a_coupled_family_have_no_density() -> None:
     log = log_of(RATINGS, Unobserved())
     run = fit(BilateralModel(2, Ordinal(), Plain()), log, training=Training(epochs=1), context=Context(progress=False))
     assert bool(log_likelihood(run.posterior, log).isfinite().all())
-    with pytest.raises(InputError, match="judge it by rankings"):
+    with pytest.raises(InputError, match="no density of single ones: judge whole rows"):
         log_likelihood(replace(run.posterior, response=Multinomial()), log)
