@@ -1,4 +1,4 @@
-"""Every family of single cells against wrong ones on logs simulated from it: held-out predictive density, and a predictive check.
+"""Every family of single cells against wrong ones on logs simulated from it: predictive density and checks.
 
     python -m benchmarks.families [FAMILY ...]
 

@@ -4,7 +4,7 @@
 
 Rows of 120 users over 40 items are drawn from a multinomial and from a Dirichlet. Six cells in ten are observed, three
 in ten held out. Each log is fitted by its own family and by two families of single cells, which are wrong for it:
-Poisson and negative binomial cells have to explain how much a user does, and Gamma and exponential amounts scatter alike
+Poisson and negative binomial cells have to explain how much a user does, Gamma and exponential amounts scatter alike
 wherever their mean lies. Two tables are printed.
 
 The first is that of `benchmarks.families`, with the density of a user's held-out cells given their total, divided by
@@ -41,7 +41,9 @@ STUDIES: dict[str, Study] = {
     "multinomial": Study(MULTINOMIAL, (pr.Poisson(), pr.NegativeBinomial())),
     "dirichlet": Study(DIRICHLET, (pr.GammaResponse(), pr.ExponentialResponse())),
 }
-RECOVERY_HEADER = "| family | recovered | correlation | slope | error | error that the log allows | 90 % intervals hold |"
+RECOVERY_HEADER = (
+    "| family | recovered | correlation | slope | error | error that the log allows | 90 % intervals hold |"
+)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,10 @@ def judged_rows(runs: Sequence[Run], held_out: Interactions, seed: int) -> tuple
     if not telling.any():
         raise InputError("No user has two held-out cells, so how a total is spread cannot be judged: hold out more.")
     if (silent := int(((number > 0) & ~telling).sum())) > 0:
-        notes = [*notes, f"Users with one held-out cell, or zeros alone, say nothing of their total: {silent:,} left out."]
+        notes = [
+            *notes,
+            f"Users with one held-out cell or zeros alone say nothing of their total: {silent:,} left out.",
+        ]
     return JudgedRows(cells.select(telling[cells.user]), number[telling].astype(np.float64)), notes
 
 

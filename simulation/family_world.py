@@ -41,9 +41,7 @@ class FamilyWorld:
 
     def __post_init__(self) -> None:
         if self.family.coupled:
-            raise ValueError(
-                f"FamilyWorld draws cell by cell, and family {self.family.name} draws rows: take RowWorld"
-            )
+            raise ValueError(f"FamilyWorld draws cell by cell, and family {self.family.name} draws rows: take RowWorld")
 
     def simulate(self, seed: int) -> FamilyLog:
         """One draw of the world."""

@@ -136,7 +136,8 @@ def test_activity_and_scale_are_nothing_to_a_total(counts: FamilyLog) -> None:
     effect = one.user_effect
     assert effect.law is not None
     other = replace(one, user_effect=effect.map(lambda parameter: 3 * parameter), intercept=one.intercept + 1)
-    np.testing.assert_allclose(log_row_density(other, counts.test, 40), log_row_density(one, counts.test, 40), rtol=1e-5)
+    found, same = (log_row_density(posterior, counts.test, 40) for posterior in (other, one))
+    np.testing.assert_allclose(found, same, rtol=1e-5)
 
 
 # Comparisons

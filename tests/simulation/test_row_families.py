@@ -54,7 +54,7 @@ def test_every_family_of_whole_rows_has_a_study() -> None:
 
 @every
 def test_generating_parameters_come_back(name: str) -> None:
-    """As near as the log's information allows, neither shrunk nor stretched, with intervals of about the right width."""
+    """As near as the log's information allows, neither shrunk nor stretched, intervals of about the right width."""
     world, log, run, _ = study(name)
     found = recovered(world, log, run)
     assert found.correlation > 0.9
@@ -127,7 +127,10 @@ def test_shares_are_of_a_users_total() -> None:
     np.testing.assert_allclose(shares(value, np.array([0, 0, 2])), [[0.25, 0.75, 1], [0.5, 0.5, 1]])
 
 
-@pytest.mark.parametrize(("family", "level"), [(Dirichlet(), 0.0), (Poisson(), np.log(3))], ids=["dirichlet", "poisson"])
+UNITS = {"dirichlet": (Dirichlet(), 0.0), "poisson": (Poisson(), np.log(3))}
+
+
+@pytest.mark.parametrize(("family", "level"), UNITS.values(), ids=UNITS.keys())
 def test_the_unit_of_amounts_is_no_starting_level_of_rows(family: Family, level: float) -> None:
     assert Plain().starting_level(family, 3.0) == pytest.approx(level)
 
