@@ -53,8 +53,8 @@ def log_row_density(posterior: Posterior, cells: Interactions, draws: int = DRAW
     refuse_unspread(family)
     if not family.coupled and bool((cells.trials > 1).any()):
         raise InputError(f"Rows of {family.name} cells are judged with one trial a cell; give a log without exposure.")
-    parts = (torch.as_tensor(part) for part in (cells.user, cells.item, cells.value, cells.trials))
-    rows = SparseRows.from_cells(*parts, cells.shape)
+    user, item, value, trials = (torch.as_tensor(part) for part in (cells.user, cells.item, cells.value, cells.trials))
+    rows = SparseRows.from_cells(user, item, value, trials, cells.shape)
     total = torch.full((len(rows),), -math.inf, dtype=torch.float64)
     with torch.no_grad():
         for drawn in joint_draws(posterior, draws, seed):
