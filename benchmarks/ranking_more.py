@@ -21,7 +21,7 @@ import pyrorec as pr
 from benchmarks.ranking_p1 import SHOWN, TRAINING, averages
 
 SETTINGS = {
-    "movielens-1m": (pr.BilateralModel(binarise=True, factors=40), replace(TRAINING, epochs=60)),
+    "movielens-1m": (pr.BilateralModel(binarise=True, factors=40), replace(TRAINING, epochs=60, batch_size=128)),
     "lastfm": (pr.BilateralModel(binarise=True, factors=20), replace(TRAINING, epochs=80)),
 }
 
