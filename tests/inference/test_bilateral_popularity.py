@@ -14,7 +14,7 @@ import torch
 from small_popularity import impressions
 
 import pyrorec as pr
-from pyrorec.data import InputError, Interactions
+from pyrorec.data import FeatureEncoders, InputError, Interactions
 from pyrorec.inference.choice import choose
 from pyrorec.inference.fit import begin
 from pyrorec.inference.item_prior import anchored
@@ -267,7 +267,7 @@ def test_a_counted_run_comes_back_and_takes_new_items(name: str, tmp_path: Path)
 def test_a_warm_start_keeps_the_new_counts() -> None:
     run, half = counted_run("saturation"), impressions().select(np.arange(0, len(impressions()), 2))
     with module_local():
-        fitting = begin(COUNTED["saturation"], half, None, SHORT, QUIET)
+        fitting = begin(COUNTED["saturation"], half, None, SHORT, QUIET, FeatureEncoders.fit(half))
         before = fitting.model.item.own.clone()
         start_from(fitting, half, run)
     assert torch.equal(fitting.model.item.own, before)

@@ -244,6 +244,6 @@ def test_users_of_one_cell_say_nothing(runs: dict[str, pr.Run], shares: FamilyLo
     silent = int((np.bincount(few.user) == 1).sum())
     table = pr.compare({"a": runs["dirichlet"]}, few)
     assert table.attrs["notes"] == [
-        f"Users with one held-out cell, or zeros alone, say nothing of their total: {silent} left out."
+        f"Users with one held-out cell or zeros alone say nothing of their total: {silent} left out."
     ]
     assert table["users"].iloc[0] == len(first) - silent
